@@ -1,0 +1,185 @@
+"""Measurements: what attention weights do, whether a model leaks, and how sure a mean is."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy import stats
+
+
+def check_weights(weights):
+    """Raise unless `weights` is a floating-point tensor (..., T_q, T_k) of numbers from 0 to 1."""
+    if not isinstance(weights, torch.Tensor) or not weights.is_floating_point():
+        raise TypeError("weights must be a floating-point tensor (..., T_q, T_k)")
+    if weights.dim() < 2 or weights.numel() == 0:
+        raise ValueError(f"weights has shape {tuple(weights.shape)}; it must be (..., T_q, T_k) and not empty")
+    if weights.min() < 0 or weights.max() > 1 + 1e-4:
+        raise ValueError(f"weights runs from {weights.min():.4g} to {weights.max():.4g}; attention weights lie in 0..1")
+
+
+def attention_entropy(weights, visible=None):
+    """Return the entropy of each query's weights: in nats, or as a share of the largest possible.
+
+    Args:
+        weights: (..., T_q, T_k).
+        visible: None for nats; or a mask, True = may attend, that broadcasts to the weights. Then the entropy is
+            divided by the logarithm of the number of visible keys, so that 0 means "one key" and 1 "all alike", however
+            many there are; a query that sees fewer than two keys has no choice and gets NaN.
+
+    Returns:
+        (..., T_q).
+    """
+    check_weights(weights)
+    entropy = -torch.special.xlogy(weights, weights).sum(-1)  # (..., T_q, T_k) → (..., T_q)
+    if visible is None:
+        return entropy
+    number = visible.expand(weights.shape).sum(-1)  # (..., T_q)
+    return torch.where(number > 1, entropy / number.clamp(min=2).log(), torch.nan)
+
+
+def attention_distance(weights):
+    """Return the mean distance |i - j| between query position i and key position j under the weights, (..., T_q)."""
+    check_weights(weights)
+    queries, keys = weights.shape[-2:]
+    i = torch.arange(queries, device=weights.device).unsqueeze(1)
+    j = torch.arange(keys, device=weights.device)
+    return (weights * (i - j).abs()).sum(-1)
+
+
+def attention_to_offset(weights, offset):
+    """Return the weight that query i gives to key i + offset, (..., T_q); NaN where there is no such key."""
+    check_weights(weights)
+    result = torch.full_like(weights[..., 0], torch.nan)
+    for i in range(weights.size(-2)):
+        if 0 <= i + offset < weights.size(-1):
+            result[..., i] = weights[..., i, i + offset]
+    return result
+
+
+def attention_to_self(weights):
+    """Return the weight that each query gives to its own position, (..., T_q)."""
+    return attention_to_offset(weights, 0)
+
+
+def attention_to_previous(weights):
+    """Return the weight that each query gives to the position before it, (..., T_q); NaN for the first."""
+    return attention_to_offset(weights, -1)
+
+
+def attention_to_first(weights):
+    """Return the weight that each query gives to position 0, where `<BOS>` stands, (..., T_q)."""
+    check_weights(weights)
+    return weights[..., 0]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean and the interval that the true mean is thought to lie in."""
+
+    mean: float
+    low: float
+    high: float
+
+    def __str__(self):
+        return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+    def excludes(self, number):
+        """Whether `number` lies outside the interval."""
+        return not self.low <= number <= self.high
+
+
+def _sample(values):
+    values = np.asarray(values, dtype=float)
+    if values.ndim != 1 or len(values) < 2 or not np.isfinite(values).all():
+        raise ValueError(f"values has shape {values.shape}; at least two finite numbers in one row are needed")
+    return values
+
+
+def bootstrap_interval(values, confidence=0.95, resamples=2000, seed=0):
+    """Return the percentile bootstrap interval of a mean (Efron and Tibshirani 1993, section 13.3), an `Interval`.
+
+    For many values: words, sentences, positions. For the handful that a few seeds give it comes out too narrow; use
+    `seed_interval` there.
+    """
+    values = _sample(values)
+    chosen = np.random.default_rng(seed).integers(len(values), size=(resamples, len(values)))
+    means = values[chosen].mean(axis=1)
+    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(float(values.mean()), float(low), float(high))
+
+
+def seed_interval(values, confidence=0.95):
+    """Return Student's t interval of a mean, an `Interval`: for the few values that several seeds give."""
+    values = _sample(values)
+    half = stats.t.ppf((1 + confidence) / 2, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
+    return Interval(float(values.mean()), float(values.mean() - half), float(values.mean() + half))
+
+
+@dataclass(frozen=True)
+class Leak:
+    """What `find_leak` found: `changed` is the position that was changed, `moved` the output that should not have."""
+
+    kind: str
+    changed: int
+    moved: int
+    by: float
+
+    def __str__(self):
+        what = {"future": "a change at", "padding": "the padding from"}[self.kind]
+        return f"{self.kind} leak: {what} position {self.changed} moved the output at position {self.moved} by {self.by:.4f}"
+
+
+@torch.no_grad()
+def find_leak(model, tokens, pad_id=0, tolerance=1e-4):
+    """Look for an output that depends on what it must not see: a later token, or padding.
+
+    Each position in turn gets other tokens, and no earlier output may move. Then each sequence is run without its
+    padding, and no output at a real token may move.
+
+    Args:
+        model: what is to be tested: `model(tokens) -> (B, T, ...)`. Wrap a model of two inputs:
+            `find_leak(lambda t: transformer(t, t), tokens)`.
+        tokens: ids, (B, T), padded on the right with `pad_id`.
+        pad_id: the id of the padding symbol.
+        tolerance: outputs that differ by less are equal; floating-point sums in another order differ a little.
+
+    Returns:
+        None when nothing leaks, otherwise the `Leak` that moved an output most.
+    """
+    was_training = getattr(model, "training", False)
+    if was_training:
+        model.eval()
+    try:
+        leaks = [*_future_leaks(model, tokens, pad_id), *_padding_leaks(model, tokens, pad_id)]
+    finally:
+        if was_training:
+            model.train()
+    worst = max(leaks, key=lambda leak: leak.by, default=None)
+    return worst if worst is not None and worst.by > tolerance else None
+
+
+def _future_leaks(model, tokens, pad_id):
+    """Change one position at a time; report for each the earlier output that moved most."""
+    expected = model(tokens)
+    ids = tokens[tokens != pad_id].unique()  # sorted
+    if len(ids) < 2:
+        raise ValueError("tokens holds fewer than two different symbols; nothing can be exchanged for anything else")
+    for position in range(1, tokens.size(1)):
+        column = tokens[:, position].contiguous()
+        another = ids[(torch.searchsorted(ids, column) + 1) % len(ids)]
+        changed = tokens.clone()
+        changed[:, position] = torch.where(column == pad_id, column, another)
+        moved = (model(changed) - expected)[:, :position].abs().flatten(2).amax(-1).amax(0)  # (position,)
+        yield Leak("future", position, int(moved.argmax()), float(moved.max()))
+
+
+def _padding_leaks(model, tokens, pad_id):
+    """Run each sequence without its padding; report the real token whose output moved most."""
+    expected = model(tokens)
+    lengths = (tokens != pad_id).sum(1).tolist()
+    for row, length in enumerate(lengths):
+        if 0 < length < tokens.size(1):
+            alone = model(tokens[row : row + 1, :length])[0]
+            moved = (alone - expected[row, :length]).abs().flatten(1).amax(-1)  # (length,)
+            yield Leak("padding", length, int(moved.argmax()), float(moved.max()))

@@ -1,0 +1,98 @@
+"""Load what lies in `data/`: the word lists, checked line by line, and the one split that every model uses."""
+
+import random
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+DATA_DIRECTORY = Path(__file__).resolve().parent.parent / "data"
+
+WORD_FILES = {"animal": "animals.txt", "fruit": "fruits.txt", "vegetable": "vegetables.txt"}
+WORD_PATTERN = re.compile(r"[a-z]{3,14}")
+
+SPLIT_SEED = 5  # the one place where the split of the words is decided
+SPLIT_SHARES = {"train": 0.7, "validation": 0.1, "test": 0.2}
+
+
+class Split(NamedTuple):
+    """Three disjoint lists of words."""
+
+    train: list[str]
+    validation: list[str]
+    test: list[str]
+
+
+def read_lines(path):
+    """Return the lines of a UTF-8 text file without their line ends.
+
+    Raises:
+        FileNotFoundError: there is no such file; says where it was expected.
+        ValueError: the file is not UTF-8 or holds nothing.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; it belongs to the repository, so check out data/ again")
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 text (byte {error.start} is {error.object[error.start]:#04x})") from error
+    if not lines:
+        raise ValueError(f"{path}: the file is empty")
+    return lines
+
+
+def load_words(directory=DATA_DIRECTORY):
+    """Return the names of animals, fruits and vegetables as a dictionary from word to kind.
+
+    Args:
+        directory: the folder with `animals.txt`, `fruits.txt` and `vegetables.txt`.
+
+    Returns:
+        `{"aardvark": "animal", ..., "zucchini": "vegetable"}`; `list(...)` of it gives the words.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: a line is not one lower-case word of 3 to 14 letters, is out of order, or stands twice
+            (inside a file or across files). The message names file and line.
+    """
+    kinds, places = {}, {}
+    for kind, name in WORD_FILES.items():
+        path = Path(directory) / name
+        previous = ""
+        for number, word in enumerate(read_lines(path), 1):
+            here = f"{path}, line {number}"
+            if not WORD_PATTERN.fullmatch(word):
+                raise ValueError(f"{here}: {word!r} is not one lower-case word of 3 to 14 letters a-z")
+            if word in places:
+                raise ValueError(f"{here}: {word!r} stands already in {places[word]}")
+            if word < previous:
+                raise ValueError(f"{here}: {word!r} comes after {previous!r}; the file must be sorted")
+            kinds[word], places[word], previous = kind, here, word
+    return kinds
+
+
+def split_words(words=None):
+    """Return the series' one split of the words: 70 per cent train, 10 validation, 20 test.
+
+    Models that are compared must be trained on the same words, so no chapter shuffles for itself.
+
+    Args:
+        words: the words to split, in any order (default: all of `load_words()`).
+
+    Returns:
+        `Split(train, validation, test)`, the same for the same set of words on every machine.
+
+    Raises:
+        ValueError: a word stands twice, or there are fewer than 10.
+    """
+    words = list(load_words() if words is None else words)
+    if len(set(words)) != len(words):
+        twice = next(word for word in words if words.count(word) > 1)
+        raise ValueError(f"words holds {twice!r} more than once; a copy could end up on both sides of the split")
+    if len(words) < 10:
+        raise ValueError(f"words holds {len(words)} words; a split into three parts needs at least 10")
+    words = sorted(words)
+    random.Random(SPLIT_SEED).shuffle(words)
+    first = round(SPLIT_SHARES["train"] * len(words))
+    second = first + round(SPLIT_SHARES["validation"] * len(words))
+    return Split(words[:first], words[first:second], words[second:])

@@ -1,0 +1,152 @@
+"""Pictures: the one heat map, the grid of heads, loss curves, intervals; BertViz's head view and its files."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+import torch
+
+from helpers.bertviz_files import head_view, load_attention, save_attention  # noqa: F401  (part of this room's contract)
+
+PALETTE = sns.color_palette("colorblind")
+
+
+def use_style():
+    """Set the series' look: sizes that stay readable at half width and in a projector, about 100 dpi, PNG."""
+    sns.set_theme(style="whitegrid", palette="colorblind", font_scale=1.15)
+    plt.rcParams.update(
+        {"figure.dpi": 100, "savefig.dpi": 100, "axes.titlesize": "medium", "figure.constrained_layout.use": True}
+    )
+
+
+def _matrix(weights, query_tokens, key_tokens):
+    """Return weights as a NumPy matrix after checking that it fits its tokens."""
+    weights = torch.as_tensor(weights).detach().float().cpu()
+    if weights.dim() != 2:
+        raise ValueError(f"weights has shape {tuple(weights.shape)}; a heat map shows one matrix (T_q, T_k)")
+    if tuple(weights.shape) != (len(query_tokens), len(key_tokens)):
+        raise ValueError(
+            f"weights has shape {tuple(weights.shape)}, but there are {len(query_tokens)} query tokens and "
+            f"{len(key_tokens)} key tokens"
+        )
+    return weights.numpy()
+
+
+def _draw(ax, weights, query_tokens, key_tokens, values=False, colorbar=True):
+    key_tokens = query_tokens if key_tokens is None else key_tokens
+    sns.heatmap(
+        _matrix(weights, query_tokens, key_tokens),
+        ax=ax, vmin=0, vmax=1, cmap="viridis", square=True, cbar=colorbar, annot=values, fmt=".2f",
+        xticklabels=list(key_tokens), yticklabels=list(query_tokens), linewidths=0.3, cbar_kws={"shrink": 0.8},
+    )  # fmt: skip
+    turned = 90 if max(map(len, key_tokens)) > 1 else 0
+    ax.set_xticklabels(ax.get_xticklabels(), rotation=turned)
+    ax.set_yticklabels(ax.get_yticklabels(), rotation=0)
+
+
+def attention_heatmap(weights, query_tokens, key_tokens=None, title="Attention weights", values=False, ax=None):
+    """Draw attention weights: rows are queries, columns are keys, colour from 0 to 1.
+
+    Args:
+        weights: (T_q, T_k).
+        query_tokens: T_q strings.
+        key_tokens: T_k strings (default: the query tokens).
+        title: what the picture shows.
+        values: whether to write each weight into its cell.
+        ax: where to draw (default: a new figure).
+
+    Returns:
+        the matplotlib axes.
+    """
+    if ax is None:
+        size = max(4.0, 0.42 * max(np.shape(weights)) + 1.5)
+        _, ax = plt.subplots(figsize=(size * 1.15, size))
+    _draw(ax, weights, query_tokens, key_tokens, values)
+    ax.set(xlabel="key", ylabel="query", title=title)
+    return ax
+
+
+def head_grid(attention, query_tokens, key_tokens=None, title="Attention weights of every head", size=2.9):
+    """Draw every head of every layer: a row of heat maps for each layer.
+
+    Args:
+        attention: a list with one tensor a layer, (H, T_q, T_k) or (1, H, T_q, T_k).
+        query_tokens, key_tokens: as for `attention_heatmap`.
+        title: what the picture shows.
+        size: width of one heat map in inches.
+
+    Returns:
+        the matplotlib figure.
+    """
+    layers = [torch.as_tensor(layer).detach() for layer in attention]
+    layers = [layer.squeeze(0) if layer.dim() == 4 else layer for layer in layers]
+    if not layers or any(layer.dim() != 3 for layer in layers):
+        raise ValueError("attention must be a list with one tensor a layer, (H, T_q, T_k) for one sequence")
+    rows, columns = len(layers), max(len(layer) for layer in layers)
+    figure, axes = plt.subplots(rows, columns, figsize=(size * columns, size * rows + 0.5), squeeze=False)
+    for row, layer in enumerate(layers):
+        for column in range(columns):
+            ax = axes[row, column]
+            if column >= len(layer):
+                ax.set_visible(False)
+                continue
+            _draw(ax, layer[column], query_tokens, key_tokens, colorbar=False)
+            ax.set_title(f"layer {row + 1}, head {column + 1}")
+            ax.set_xlabel("key" if row == rows - 1 else "")
+            ax.set_ylabel("query" if column == 0 else "")
+    figure.suptitle(title)
+    return figure
+
+
+def loss_curves(histories, references=None, title="Loss in training", ax=None):
+    """Draw training (dashed) and validation loss (full line, best epoch marked) in nats per token.
+
+    Args:
+        histories: a dictionary from label to `helpers.training.History`.
+        references: a dictionary from label to a loss, drawn as horizontal dotted lines.
+        title: what the picture shows.
+        ax: where to draw (default: a new figure).
+
+    Returns:
+        the matplotlib axes.
+    """
+    if ax is None:
+        _, ax = plt.subplots(figsize=(7.5, 4.5))
+    for color, (label, history) in zip(PALETTE, histories.items()):
+        epochs = range(1, len(history.train) + 1)
+        ax.plot(epochs, history.train, "--", color=color, label=f"{label}, training")
+        ax.plot(epochs, history.validation, color=color, label=f"{label}, validation")
+        ax.plot(history.best_epoch + 1, history.best, "o", color=color)
+    for label, loss in (references or {}).items():
+        ax.axhline(loss, color="0.35", linestyle=":")
+        ax.annotate(label, (1, loss), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize="small")
+    ax.set(xlabel="epoch", ylabel="nats per token", title=title)
+    ax.legend(fontsize="small")
+    return ax
+
+
+def interval_plot(intervals, xlabel, title, references=None, ax=None):
+    """Draw means with their intervals, one row a label.
+
+    Args:
+        intervals: a dictionary from label to `helpers.analysis.Interval`.
+        xlabel: the quantity and its unit.
+        title: what the picture shows.
+        references: a dictionary from label to a number, drawn as vertical dotted lines.
+        ax: where to draw (default: a new figure).
+
+    Returns:
+        the matplotlib axes.
+    """
+    if ax is None:
+        _, ax = plt.subplots(figsize=(7.5, 0.45 * len(intervals) + 1.6))
+    for row, interval in enumerate(intervals.values()):
+        ax.plot([interval.low, interval.high], [row, row], color=PALETTE[0], linewidth=2.5)
+        ax.plot(interval.mean, row, "o", color=PALETTE[0])
+    for label, number in (references or {}).items():
+        ax.axvline(number, color="0.35", linestyle=":")
+        ax.annotate(label, (number, 1), xycoords=("data", "axes fraction"), ha="right", va="top", rotation=90,
+                    fontsize="small")  # fmt: skip
+    ax.set_yticks(range(len(intervals)), list(intervals))
+    ax.invert_yaxis()
+    ax.set(xlabel=xlabel, title=title)
+    return ax

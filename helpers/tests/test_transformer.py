@@ -1,0 +1,158 @@
+"""The models: shapes, equality with PyTorch's layers, leaks, devices."""
+
+import pytest
+import torch
+from torch import nn
+
+from helpers.analysis import find_leak
+from helpers.attention import MultiHeadAttention, causal_mask
+from helpers.transformer import (
+    DecoderLayer,
+    EncoderLayer,
+    MiniFormer,
+    Transformer,
+    TransformerConfig,
+    sinusoidal_encoding,
+)
+
+
+def full(**changes):
+    return Transformer(TransformerConfig(source_vocab_size=29, target_vocab_size=29, **changes)).eval()
+
+
+def honest(model):
+    """A Transformer as a language model: neither the encoder nor the cross-attention sees the future."""
+
+    def predict(tokens):
+        mask = causal_mask(tokens.size(1), tokens.device)
+        return model(tokens, tokens, source_mask=mask, memory_mask=mask)
+
+    return predict
+
+
+def random_tokens(generator, batch=3, length=10, vocab_size=29):
+    """Random words with <BOS>, padded on the right."""
+    tokens = torch.randint(3, vocab_size, (batch, length), generator=generator)
+    tokens[:, 0] = 1
+    lengths = torch.randint(2, length + 1, (batch,), generator=generator)
+    lengths[0] = length
+    return tokens.masked_fill(torch.arange(length) >= lengths.unsqueeze(1), 0)
+
+
+def copy_layer(ours, theirs):
+    """Copy the weights of an `nn.Transformer*Layer` into ours."""
+    ours.self_attention = MultiHeadAttention.from_torch(theirs.self_attn)
+    if hasattr(theirs, "multihead_attn"):
+        ours.cross_attention = MultiHeadAttention.from_torch(theirs.multihead_attn)
+        ours.norm_3.load_state_dict(theirs.norm3.state_dict())
+    ours.feed_forward[0].load_state_dict(theirs.linear1.state_dict())
+    ours.feed_forward[2].load_state_dict(theirs.linear2.state_dict())
+    ours.norm_1.load_state_dict(theirs.norm1.state_dict())
+    ours.norm_2.load_state_dict(theirs.norm2.state_dict())
+    return ours.eval()
+
+
+@pytest.mark.parametrize("norm_first", [True, False])
+def test_layers_equal_pytorch(norm_first):
+    torch.manual_seed(0)
+    x, memory, mask = torch.randn(2, 6, 16), torch.randn(2, 9, 16), causal_mask(6)
+    encoder = nn.TransformerEncoderLayer(16, 4, 32, 0.0, batch_first=True, norm_first=norm_first).eval()
+    decoder = nn.TransformerDecoderLayer(16, 4, 32, 0.0, batch_first=True, norm_first=norm_first).eval()
+    ours, weights = copy_layer(EncoderLayer(16, 4, 32, norm_first=norm_first), encoder)(x, mask)
+    torch.testing.assert_close(ours, encoder(x, src_mask=~mask), atol=2e-6, rtol=0)
+    assert weights.shape == (2, 4, 6, 6)
+    ours, self_weights, cross_weights = copy_layer(DecoderLayer(16, 4, 32, norm_first=norm_first), decoder)(
+        x, memory, mask
+    )
+    torch.testing.assert_close(ours, decoder(x, memory, tgt_mask=~mask), atol=2e-6, rtol=0)
+    assert self_weights.shape == (2, 4, 6, 6) and cross_weights.shape == (2, 4, 6, 9)
+
+
+def test_shapes_of_the_models():
+    tokens = random_tokens(torch.Generator().manual_seed(0))
+    logits, attention = MiniFormer(29, num_heads=2, num_layers=3)(tokens, return_attention=True)
+    assert logits.shape == (3, 10, 29) and [w.shape for w in attention] == [(3, 2, 10, 10)] * 3
+    logits, attention = full()(tokens, tokens[:, :7], return_attention=True)
+    assert logits.shape == (3, 7, 29)
+    shapes = {kind: [tuple(w.shape) for w in weights] for kind, weights in attention.items()}
+    assert shapes == {"encoder": [(3, 4, 10, 10)] * 2, "decoder": [(3, 4, 7, 7)] * 2, "cross": [(3, 4, 7, 10)] * 2}
+
+
+@pytest.mark.parametrize("norm_first", [True, False])
+def test_asking_for_weights_does_not_change_the_logits(norm_first):
+    model = full(norm_first=norm_first)
+    tokens = random_tokens(torch.Generator().manual_seed(0))
+    torch.testing.assert_close(
+        model(tokens, tokens), model(tokens, tokens, return_attention=True)[0], atol=1e-5, rtol=0
+    )
+
+
+def test_no_leak_in_500_random_cases():
+    generator = torch.Generator().manual_seed(0)
+    for case in range(250):
+        torch.manual_seed(case)
+        sizes = {"num_heads": [1, 2, 4][case % 3], "num_layers": 1 + case % 2, "d_model": 16}
+        tokens = random_tokens(generator, length=3 + case % 13)
+        assert find_leak(MiniFormer(29, **sizes).eval(), tokens) is None
+        assert find_leak(honest(full(d_ff=32, norm_first=case % 4 < 2, **sizes)), tokens) is None
+
+
+def test_the_target_never_leaks_and_padding_of_the_source_changes_nothing():
+    generator = torch.Generator().manual_seed(1)
+    model = full()
+    source = random_tokens(generator)
+    for row in range(len(source)):
+        target = random_tokens(generator)
+        assert find_leak(lambda t, row=row: model(source[[row] * len(t)], t), target) is None
+    for row, length in enumerate((source != 0).sum(1).tolist()):
+        alone = model(source[row : row + 1, :length], source[row : row + 1, :3])
+        torch.testing.assert_close(alone[0], model(source, source[:, :3])[row], atol=1e-5, rtol=0)
+
+
+def test_the_leaks_that_chapter_5_finds_are_found():
+    tokens = random_tokens(torch.Generator().manual_seed(0))
+    model = full()
+
+    def mask(t):
+        return causal_mask(t.size(1))
+
+    assert find_leak(lambda t: model(t, t), tokens).kind == "future"
+    # Hiding the future from the cross-attention alone does not help: the encoder has already mixed it in.
+    assert find_leak(lambda t: model(t, t, memory_mask=mask(t)), tokens).kind == "future"
+    assert find_leak(lambda t: model(t, t, source_mask=mask(t)), tokens).kind == "future"
+    assert find_leak(honest(model), tokens) is None
+
+
+def test_a_padding_leak_is_found():
+    """A model that only looks back, but at how long the batch is too."""
+    embedding = nn.Embedding(29, 8)
+    tokens = torch.tensor([[1, 5, 6, 7], [1, 5, 0, 0]])
+    leak = find_leak(lambda t: embedding(t).cumsum(1) / t.size(1), tokens)
+    assert (leak.kind, leak.changed) == ("padding", 2)
+    assert "the padding from position 2 moved the output at position" in str(leak)
+    assert find_leak(lambda t: embedding(t).cumsum(1), tokens) is None
+
+
+@pytest.mark.parametrize("make", [lambda: MiniFormer(29), lambda: full()])
+def test_models_run_on_the_meta_device(make):
+    with torch.device("meta"):
+        model = make()
+        tokens = torch.ones(2, 7, dtype=torch.long)
+    logits = honest(model)(tokens) if isinstance(model, Transformer) else model(tokens)
+    assert logits.shape == (2, 7, 29) and logits.device.type == "meta"
+
+
+def test_moving_a_model_moves_all_of_it():
+    model = full().to("meta")
+    assert {t.device.type for t in [*model.parameters(), *model.buffers()]} == {"meta"}
+    tokens = torch.ones(2, 7, dtype=torch.long, device="meta")
+    assert model(tokens, tokens).device.type == "meta"
+
+
+def test_the_position_encoding():
+    encoding = sinusoidal_encoding(20, 9)
+    assert encoding.shape == (20, 9)
+    torch.testing.assert_close(encoding[0], torch.tensor([0.0, 1, 0, 1, 0, 1, 0, 1, 0]))
+    even = sinusoidal_encoding(50, 16)
+    products = even @ even.T  # depends on the distance alone
+    torch.testing.assert_close(products[3, 10], products[30, 37], atol=1e-4, rtol=0)
