@@ -23,6 +23,7 @@ METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
+WIDEST = 105  # characters in a line of code; more is cut off on the page
 KEPT_CELL_METADATA = {"tags", "slideshow", "cellView", "jupyter"}
 
 
@@ -176,6 +177,9 @@ def differences(text):
     if len(fresh) != len(stored.cells):
         yield f"{name}: {len(stored.cells)} cells, but {len(fresh)} in its text; run `make sync`"
     for number, (a, b) in enumerate(zip(fresh, stored.cells), 1):
+        wide = [line for line in a.source.splitlines() if len(line) > WIDEST] if a.cell_type == "code" else []
+        if wide:
+            yield f"{name}: cell {number} ({b.id}) has a line of {len(wide[0])} characters: {wide[0].strip()[:40]}..."
         kept = {k: v for k, v in b.metadata.items() if k in KEPT_CELL_METADATA}
         if (a.cell_type, a.source, dict(a.metadata)) != (b.cell_type, b.source, kept):
             yield f"{name}: cell {number} ({b.id}) differs from its text; run `make sync`"

@@ -151,6 +151,8 @@ def find_leak(model, tokens, pad_id=0, tolerance=1e-4):
     if was_training:
         model.eval()
     try:
+        if not torch.equal(model(tokens), model(tokens)):
+            raise ValueError("the model answers the same tokens differently each time: call its eval() first (dropout)")
         leaks = [*_future_leaks(model, tokens, pad_id), *_padding_leaks(model, tokens, pad_id)]
     finally:
         if was_training:

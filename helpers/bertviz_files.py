@@ -3,6 +3,7 @@
 Readers meet these through `helpers.plots`.
 """
 
+import html
 import json
 import os
 import re
@@ -26,24 +27,39 @@ def head_view(attention=None, tokens=None, height=420, **named):
         **named: for an encoder-decoder, as in `bertviz.head_view`: `encoder_attention`, `decoder_attention`,
             `cross_attention`, `encoder_tokens`, `decoder_tokens`; also `layer` and `heads`, shown first.
     """
+    return head_views({"": {"attention": attention, "tokens": tokens, **named}}, height)
+
+
+def head_views(views, height=460):
+    """Return several head views side by side: one copy of the libraries, which are most of the size, serves all.
+
+    Args:
+        views: a dictionary from heading to a dictionary of `head_view`'s arguments.
+        height: of the tallest view, in pixels.
+    """
     from bertviz import head_view as bertviz_head_view  # here, because importing it takes a while
     from IPython.display import HTML
 
-    view = bertviz_head_view(_rounded(attention), tokens, html_action="return", prettify_tokens=False,
-                             **{name: _rounded(value) for name, value in named.items()}).data  # fmt: skip
-    view = re.sub(r"<script src=[^>]*></script>", "", view)  # require.js from the network
-    view = re.sub(r"bertviz-[0-9a-f]{32}", "bertviz", view)  # a random id; alone in its frame it needs none
+    columns = []
+    for number, (heading, arguments) in enumerate(views.items()):
+        arguments = {name: _rounded(value) for name, value in arguments.items()}
+        view = bertviz_head_view(**arguments, html_action="return", prettify_tokens=False).data
+        view = re.sub(r"<script src=[^>]*></script>", "", view)  # require.js from the network
+        view = re.sub(r"bertviz-[0-9a-f]{32}", f"bertviz-{number}", view)  # the random id would differ every time
+        columns.append(f"<div style='flex: 1; min-width: 290px'><b>{html.escape(heading)}</b>{view}</div>")
     scripts = [
-        files("xstatic.pkg.jquery").joinpath("data", "jquery.min.js").read_text(encoding="utf-8"),
+        files("xstatic.pkg.jquery").joinpath("data", "jquery.slim.min.js").read_text(encoding="utf-8"),
         files("mpld3").joinpath("js", "d3.v5.min.js").read_text(encoding="utf-8"),
         # BertViz asks require.js for the two libraries; they are here already.
         "function requirejs(names, run) { run(jQuery, d3); } requirejs.config = function () {}; var require = requirejs;",
     ]
     head = "".join(f"<script>{script}</script>" for script in scripts)
-    page = f'<!DOCTYPE html><html><head><meta charset="utf-8">{head}</head><body>{view}</body></html>'
+    body = f"<div style='display: flex; flex-wrap: wrap; font-family: sans-serif'>{''.join(columns)}</div>"
+    page = f'<!DOCTYPE html><html><head><meta charset="utf-8">{head}</head><body>{body}</body></html>'
     page = page.replace("&", "&amp;").replace('"', "&quot;")
     return HTML(
-        f'<iframe title="BertViz head view" style="width: 100%; border: 0" height="{height}" srcdoc="{page}"></iframe>'
+        '<div><iframe title="BertViz head view" style="width: 100%; border: 0" '
+        f'height="{height}" srcdoc="{page}"></iframe></div>'
     )
 
 

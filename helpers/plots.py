@@ -5,7 +5,7 @@ import numpy as np
 import seaborn as sns
 import torch
 
-from helpers.bertviz_files import head_view, load_attention, save_attention  # noqa: F401  (part of this room's contract)
+from helpers.bertviz_files import head_view, head_views, load_attention, save_attention  # noqa: F401  (part of this room's contract)
 
 PALETTE = sns.color_palette("colorblind")
 
@@ -36,11 +36,12 @@ def _draw(ax, weights, query_tokens, key_tokens, values=False, colorbar=True):
     sns.heatmap(
         _matrix(weights, query_tokens, key_tokens),
         ax=ax, vmin=0, vmax=1, cmap="viridis", square=True, cbar=colorbar, annot=values, fmt=".2f",
-        xticklabels=list(key_tokens), yticklabels=list(query_tokens), linewidths=0.3, cbar_kws={"shrink": 0.8},
+        xticklabels=list(key_tokens), yticklabels=list(query_tokens), linewidths=0.3, annot_kws={"fontsize": "small"},
+        cbar_kws={"shrink": 0.8},
     )  # fmt: skip
-    turned = 90 if max(map(len, key_tokens)) > 1 else 0
-    ax.set_xticklabels(ax.get_xticklabels(), rotation=turned)
-    ax.set_yticklabels(ax.get_yticklabels(), rotation=0)
+    for label in ax.get_xticklabels():
+        label.set_rotation(90 if len(label.get_text()) > 2 else 0)
+    ax.tick_params(axis="y", rotation=0)
 
 
 def attention_heatmap(weights, query_tokens, key_tokens=None, title="Attention weights", values=False, ax=None):
@@ -58,8 +59,8 @@ def attention_heatmap(weights, query_tokens, key_tokens=None, title="Attention w
         the matplotlib axes.
     """
     if ax is None:
-        size = max(4.0, 0.42 * max(np.shape(weights)) + 1.5)
-        _, ax = plt.subplots(figsize=(size * 1.15, size))
+        rows, columns = np.shape(weights)
+        _, ax = plt.subplots(figsize=(max(4.6, 0.5 * columns + 2.2), max(2.2, 0.45 * rows + 1.4)))
     _draw(ax, weights, query_tokens, key_tokens, values)
     ax.set(xlabel="key", ylabel="query", title=title)
     return ax
@@ -149,4 +150,32 @@ def interval_plot(intervals, xlabel, title, references=None, ax=None):
     ax.set_yticks(range(len(intervals)), list(intervals))
     ax.invert_yaxis()
     ax.set(xlabel=xlabel, title=title)
+    return ax
+
+
+def interval_curves(x, curves, xlabel, ylabel, title, log="", ax=None):
+    """Draw means over `x` as lines and their intervals as bands.
+
+    Args:
+        x: the numbers along the horizontal axis.
+        curves: a dictionary from label to a list of `helpers.analysis.Interval`, one for each x.
+        xlabel, ylabel: the quantities and their units.
+        title: what the picture shows.
+        log: the axes with a logarithmic scale: "", "x", "y" or "xy".
+        ax: where to draw (default: a new figure).
+
+    Returns:
+        the matplotlib axes.
+    """
+    if ax is None:
+        _, ax = plt.subplots(figsize=(7.5, 4.5))
+    for color, (label, intervals) in zip(PALETTE, curves.items()):
+        ax.plot(x, [i.mean for i in intervals], "o-", color=color, label=label, markersize=4)
+        ax.fill_between(x, [i.low for i in intervals], [i.high for i in intervals], color=color, alpha=0.25, lw=0)
+    if "x" in log:
+        ax.set_xscale("log", base=2)
+    if "y" in log:
+        ax.set_yscale("log")
+    ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
+    ax.legend(fontsize="small")
     return ax

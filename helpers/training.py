@@ -144,7 +144,7 @@ def fit(
     seed=0,
     progress=True,
 ):
-    """Train a model and leave it with the weights of the epoch that did best on the validation data.
+    """Train a model; leave it in evaluation mode, with the weights of the epoch that did best on the validation data.
 
     All data lies on the model's device as one tensor, and a batch is cut out of it by indices: on models this small a
     loader that fetches item by item takes as long as the model.
@@ -209,4 +209,5 @@ def fit(
             history.best_epoch, best_weights = epoch, copy.deepcopy(model.state_dict())
         bar.set_postfix_str(f"train {history.train[-1]:.3f}, validation {history.validation[-1]:.3f}")
     model.load_state_dict(best_weights)
+    model.eval()
     return history

@@ -51,7 +51,7 @@ class Exercise:
                 return None
             problem = difference(expected, got, self.tolerance)
             if problem:
-                return self._wrong(case, expected, show(got), problem, self._hint(case, got))
+                return self._wrong(case, expected, show(got), problem, self._hint(function, case, got))
             if difference(case, given, 0.0):
                 return self._wrong(case, expected, "the right answer, but an input was changed", hint=IN_PLACE)
             if self.gradient:
@@ -61,15 +61,19 @@ class Exercise:
         print(f"✓ {self.name}: right on {len(self.cases)} cases. {self.meaning}")
         return True
 
-    def _hint(self, case, got):
+    def _hint(self, function, case, got):
+        """Return the hint of the mistake that behaves like the answer: on this case, and on most of the others."""
+        best, best_agreement = None, 0
         for mistake, hint in self.mistakes:
-            try:
-                same = not difference(mistake(*copy.deepcopy(case)), got, self.tolerance)
-            except Exception:  # a mistake need not survive every case
-                same = False
-            if same:
-                return hint
-        return None
+            if self._agree(mistake, case, got):
+                agreement = sum(self._agree(mistake, other, attempt(function, other)) for other in self.cases)
+                if agreement > best_agreement:
+                    best, best_agreement = hint, agreement
+        return best
+
+    def _agree(self, mistake, case, got):
+        made = attempt(mistake, case)
+        return made is not None and got is not None and not difference(made, got, self.tolerance)
 
     def _gradient_problem(self, function, case):
         expected, got = gradients(self.reference, case), gradients(function, case)
@@ -94,6 +98,14 @@ class Exercise:
 
 
 IN_PLACE = "work on a copy: an operation that ends in an underscore, or `x += ...`, changes the caller's tensor"
+
+
+def attempt(function, case):
+    """Return what the function makes of a copy of the case, or None if it fails."""
+    try:
+        return function(*copy.deepcopy(case))
+    except Exception:  # a wrong answer need not survive every case
+        return None
 
 
 def gradients(function, case):

@@ -1,0 +1,544 @@
+"""The exercises of chapter 1: softmax, attention, masks, layer norm, positions, the block, the leak test."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from helpers.attention import causal_mask as right_causal_mask
+from helpers.attention import scaled_dot_product_attention
+from helpers.checks.core import Exercise
+from helpers.transformer import sinusoidal_encoding
+
+
+def _random(*shape, seed=0, scale=1.0):
+    return scale * torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+# 1. Softmax
+
+
+def _softmax_of_all(scores):
+    exps = (scores - scores.max()).exp()
+    return exps / exps.sum()
+
+
+def _only_divided(scores):
+    return scores / scores.sum(-1, keepdim=True)
+
+
+def _softmax_unshifted(scores):
+    exps = scores.exp()
+    return exps / exps.sum(-1, keepdim=True)
+
+
+def _softmax_less_the_largest_of_all(scores):
+    exps = (scores - scores.max()).exp()
+    return exps / exps.sum(-1, keepdim=True)
+
+
+_softmax = Exercise(
+    name="softmax",
+    reference=lambda scores: scores.softmax(dim=-1),
+    cases=[
+        (torch.tensor([0.0, 0.6931]),),
+        (torch.tensor([[1.0, 2.0, 3.0], [0.0, -1.0, 4.0]]),),
+        (_random(2, 3, 5, seed=1),),
+        (torch.tensor([1e4, 0.0, -1e4]),),
+        (torch.tensor([[1e4, 1e4 - 1], [-1e4, -1e4 - 1]]),),
+        (torch.tensor([[0.0, float("-inf")], [2.0, 2.0]]),),
+    ],
+    meaning="Shifting by the row's maximum changes nothing but the overflow.",
+    mistakes=[
+        (_softmax_of_all, "the sum runs over the whole tensor; each row (last axis, keepdim=True) needs its own"),
+        (lambda s: s.softmax(dim=0), "the softmax runs over the first axis; it belongs over the last, dim=-1"),
+        (_only_divided, "exponentiate before you divide by the sum"),
+        (_softmax_unshifted, "e to the power of 10000 overflows: subtract each row's largest score first"),
+        (_softmax_less_the_largest_of_all, "subtract the largest score of each row, not of the whole tensor: a row far"
+         " below it underflows to 0 / 0"),
+        (lambda s: s.log_softmax(dim=-1), "this is the logarithm of the softmax"),
+    ],
+    tolerance=1e-3,  # through the logarithm, scores of 1e4 lose digits: also right
+    gradient=True,
+)  # fmt: skip
+
+
+def check_softmax(function):
+    """Check `softmax(scores)`: over the last axis, stable for scores of ±1e4."""
+    return _softmax.check(function)
+
+
+# 2. Scaled dot-product attention
+
+
+def _attention_like(scale=None, dim=-1, late=False, infinite=False, inverted=False, ignore_mask=False):
+    """Return attention with a mistake."""
+
+    def attend(query, key, value, mask=None):
+        factor = scale(query, key) if scale else 1 / math.sqrt(query.size(-1))
+        scores = query @ key.transpose(-2, -1) * factor
+        if mask is None or ignore_mask:
+            weights = scores.softmax(dim)
+        elif late:
+            weights = scores.softmax(dim) * mask
+        else:
+            blocked = mask if inverted else ~mask
+            filled = scores.masked_fill(blocked, -math.inf if infinite else torch.finfo(scores.dtype).min)
+            weights = filled.softmax(dim) if infinite else filled.softmax(dim).masked_fill(blocked, 0.0)
+        return weights @ value, weights
+
+    return attend
+
+
+def _lowest_only(query, key, value, mask=None):
+    scores = query @ key.transpose(-2, -1) / math.sqrt(query.size(-1))
+    weights = (scores if mask is None else scores.masked_fill(~mask, -1e9)).softmax(-1)
+    return weights @ value, weights
+
+
+_some = torch.tensor([[True, False, True], [True, True, False], [False, True, True]])
+_none = torch.tensor([[True, True, False], [False, False, False], [True, True, True]])
+
+_attention = Exercise(
+    name="attention",
+    reference=scaled_dot_product_attention,
+    cases=[
+        (torch.tensor([[1.0]]), torch.tensor([[0.0], [0.6931]]), torch.tensor([[3.0], [6.0]])),
+        (_random(2, 4, seed=1), _random(3, 4, seed=2), _random(3, 2, seed=3)),
+        (_random(2, 3, 4, seed=4), _random(2, 3, 4, seed=5), _random(2, 3, 4, seed=6)),
+        (_random(3, 2, seed=7), _random(3, 2, seed=8), _random(3, 2, seed=9), _some),
+        (_random(2, 4, 8, seed=10), _random(2, 4, 8, seed=11), _random(2, 4, 5, seed=12), right_causal_mask(4)),
+        (_random(2, 2, 3, 4, seed=13), _random(2, 2, 3, 4, seed=14), _random(2, 2, 3, 4, seed=15),
+         _some.expand(2, 1, 3, 3)),
+        (_random(3, 4, seed=16, scale=100.0), _random(3, 4, seed=17, scale=100.0), _random(3, 4, seed=18), _some),
+        (_random(3, 4, seed=19), _random(3, 4, seed=20), _random(3, 4, seed=21), _none),
+    ],
+    meaning="This one function is the heart of every Transformer.",
+    mistakes=[
+        (_attention_like(scale=lambda q, k: 1.0), "the scores are not divided by √d_k"),
+        (_attention_like(scale=lambda q, k: 1 / q.size(-1)), "divide by the square root of d_k, not by d_k"),
+        (_attention_like(scale=lambda q, k: 1 / math.sqrt(k.size(-2))), "divide by the root of the width of a query"
+         " (last axis), not by the root of the number of keys"),
+        (_attention_like(scale=lambda q, k: math.sqrt(q.size(-1))), "divide by √d_k instead of multiplying"),
+        (_attention_like(dim=-2), "the softmax runs over the queries; it belongs over the keys, dim=-1"),
+        (_attention_like(dim=1), "dim=1 holds the keys only without a batch; write dim=-1"),
+        (_attention_like(dim=0), "the softmax runs over the first axis; it belongs over the keys, dim=-1"),
+        (_attention_like(late=True), "the mask comes after the softmax, so the rows no longer add up to 1"),
+        (_attention_like(inverted=True), "the mask is turned round: True means may attend"),
+        (_attention_like(ignore_mask=True), "the mask is not used"),
+        (_attention_like(infinite=True), "a row that is masked throughout is 0 / 0: fill with torch.finfo(...).min and"
+         " set the forbidden weights to 0 after the softmax"),
+        (_lowest_only, "a row that is masked throughout became an average of everything: set the forbidden weights to"
+         " 0 after the softmax"),
+        (lambda *a: scaled_dot_product_attention(*a)[::-1], "return (output, weights), in this order"),
+    ],
+    gradient=True,
+)  # fmt: skip
+
+
+def check_attention(function):
+    """Check `attention(query, key, value, mask=None)`: output and weights."""
+    return _attention.check(function)
+
+
+# 3. Causal mask
+
+_causal_mask = Exercise(
+    name="causal_mask",
+    reference=right_causal_mask,
+    cases=[(2,), (1,), (3,), (17,)],
+    meaning="Row i has i + 1 True: a token sees itself and what comes before.",
+    mistakes=[
+        (lambda n: right_causal_mask(n).T, "this shows the future and hides the past: rows are queries, and key j is"
+         " allowed where j <= i"),
+        (lambda n: right_causal_mask(n).tril(-1), "a token may attend to itself: the diagonal is True"),
+        (lambda n: ~right_causal_mask(n), "turned round: True means may attend"),
+        (lambda n: right_causal_mask(n).float(), "the mask must be boolean: dtype=torch.bool, or a comparison"),
+        (lambda n: torch.zeros(n, n).masked_fill(~right_causal_mask(n), -math.inf), "this is the additive form (0 and"
+         " -inf); here the mask is boolean"),
+        (lambda n: right_causal_mask(n).unsqueeze(0), "two axes are enough: (length, length)"),
+    ],
+)  # fmt: skip
+
+
+def check_causal_mask(function):
+    """Check `causal_mask(length)`: boolean, True = may attend."""
+    return _causal_mask.check(function)
+
+
+# 4. Padding mask
+
+
+def _right_padding_mask(lengths, max_length):
+    return torch.arange(max_length) < lengths.view(-1, 1, 1)
+
+
+_padding_mask = Exercise(
+    name="padding_mask",
+    reference=_right_padding_mask,
+    cases=[
+        (torch.tensor([1, 3]), 3),
+        (torch.tensor([2]), 2),
+        (torch.tensor([4, 1, 3, 2]), 4),
+        (torch.tensor([3, 3, 1]), 6),
+        (torch.tensor([0, 2]), 3),
+    ],
+    meaning="The axis of length 1 lets it meet a causal mask with `&`.",
+    mistakes=[
+        (lambda n, m: torch.arange(m) <= n.view(-1, 1, 1), "one position too many: position lengths[b] is padding"),
+        (lambda n, m: torch.arange(m) < n.view(-1, 1, 1) - 1, "one position too few"),
+        (lambda n, m: ~_right_padding_mask(n, m), "turned round: True means a real token"),
+        (lambda n, m: _right_padding_mask(n, m).squeeze(1), "the axis for the queries is missing: (B, 1, max_length)"),
+        (lambda n, m: _right_padding_mask(n, m).transpose(1, 2), "this masks the queries (rows); the padded keys are"
+         " columns: (B, 1, max_length)"),
+        (lambda n, m: _right_padding_mask(n, int(n.max())), "the mask ends with the longest sequence; it must be"
+         " max_length wide"),
+        (lambda n, m: _right_padding_mask(n, m).flip(-1), "padding stands on the right"),
+        (lambda n, m: _right_padding_mask(n, m).float(), "the mask must be boolean"),
+        (lambda n, m: _right_padding_mask(n, m).expand(-1, m, -1), "right, but keep the middle axis at length 1:"
+         " broadcasting fills it in"),
+    ],
+)  # fmt: skip
+
+
+def check_padding_mask(function):
+    """Check `padding_mask(lengths, max_length)`: boolean, (B, 1, max_length)."""
+    return _padding_mask.check(function)
+
+
+# 5. Layer norm
+
+
+def _layer_norm_like(dim=-1, unbiased=False, where="under the root", affine=True):
+    """Return layer norm, or a version of it with a mistake."""
+
+    def layer_norm(x, weight, bias, eps):
+        axes = tuple(range(x.dim())) if dim is None else dim
+        mean, variance = x.mean(axes, keepdim=True), x.var(axes, keepdim=True, unbiased=unbiased)
+        spread = {
+            "under the root": torch.sqrt(variance + eps),
+            "outside": torch.sqrt(variance) + eps,
+            "nowhere": torch.sqrt(variance),
+            "no root": variance + eps,
+        }[where]
+        normalised = (x - mean) / spread
+        return weight * normalised + bias if affine else normalised
+
+    return layer_norm
+
+
+_layer_norm = Exercise(
+    name="layer_norm",
+    reference=_layer_norm_like(),
+    cases=[
+        (torch.tensor([[5.0, 6.0, 7.0, 8.0]]), torch.ones(4), torch.zeros(4), 1e-5),
+        (torch.tensor([[1.0, 2.0, 3.0], [30.0, 10.0, 20.0]]), torch.ones(3), torch.zeros(3), 1e-5),
+        (_random(2, 3, 5, seed=1), _random(5, seed=2), _random(5, seed=3), 1e-5),
+        (_random(2, 4, seed=4, scale=1e-3), torch.ones(4), torch.zeros(4), 1e-5),
+        (torch.full((2, 4), 3.0), torch.ones(4), _random(4, seed=5), 1e-5),
+        (_random(4, seed=6, scale=0.5), _random(4, seed=7), _random(4, seed=8), 0.1),
+    ],
+    meaning="Each token alone, over its features.",
+    mistakes=[
+        (_layer_norm_like(dim=None), "the statistics are taken over the whole tensor; each token (last axis,"
+         " keepdim=True) needs its own"),
+        (_layer_norm_like(dim=-2), "the statistics are taken over the tokens (down the columns); use the features,"
+         " dim=-1"),
+        (_layer_norm_like(unbiased=True), "the variance is divided by d_model - 1: use unbiased=False"),
+        (_layer_norm_like(where="no root"), "divide by the square root of the variance"),
+        (_layer_norm_like(where="outside"), "eps goes under the root: sqrt(variance + eps)"),
+        (_layer_norm_like(where="nowhere"), "eps is missing: a token whose features are all alike is 0 / 0"),
+        (_layer_norm_like(affine=False), "weight and bias are not used"),
+        (lambda x, w, b, e: w * (_layer_norm_like(affine=False)(x, w, b, e) + b), "multiply by weight first, then add"
+         " bias"),
+    ],
+    tolerance=1e-4,
+)  # fmt: skip
+
+
+def check_layer_norm(function):
+    """Check `layer_norm(x, weight, bias, eps)` over the last axis."""
+    return _layer_norm.check(function)
+
+
+# 6. Position encoding
+
+
+def _encoding_like(base=10000.0, exponent=lambda column, d_model: (column - column % 2) / d_model, first=0, swap=False):
+    """Return the position encoding, written column by column, or a version of it with a mistake."""
+
+    def encoding(length, d_model):
+        column = torch.arange(d_model, dtype=torch.float64)
+        angle = (torch.arange(length, dtype=torch.float64) + first).unsqueeze(1) / base ** exponent(column, d_model)
+        even = (column % 2 == 0) != swap
+        return torch.where(even, angle.sin(), angle.cos()).float()
+
+    return encoding
+
+
+def _halves(length, d_model):
+    encoding = _encoding_like()(length, d_model)
+    return torch.cat([encoding[:, 0::2], encoding[:, 1::2]], dim=1)
+
+
+_position_encoding = Exercise(
+    name="position_encoding",
+    reference=sinusoidal_encoding,
+    cases=[(2, 4), (1, 2), (3, 5), (4, 1), (10, 8), (50, 33)],
+    meaning="A table of clock hands: each pair of columns turns at its own speed.",
+    mistakes=[
+        (_encoding_like(swap=True), "sines belong into the even columns (0, 2, ...), cosines into the odd ones"),
+        (_encoding_like(first=1), "the first position is 0, not 1"),
+        (_encoding_like(exponent=lambda c, d: c / d), "a sine and the cosine beside it share one angle: the exponent is"
+         " 2i / d_model in both"),
+        (_encoding_like(exponent=lambda c, d: (c // 2) / d), "the exponent is 2i / d_model; this is i / d_model"),
+        (_encoding_like(exponent=lambda c, d: 2 * (c - c % 2) / d), "the exponent is doubled: the even column numbers"
+         " 0, 2, 4, ... are already 2i"),
+        (_encoding_like(exponent=lambda c, d: -(c - c % 2) / d), "divide by the power instead of multiplying"),
+        (_encoding_like(base=1000.0), "the base is 10000"),
+        (_halves, "sines and cosines alternate, column by column; here all sines come first"),
+        (lambda n, d: sinusoidal_encoding(n, d + d % 2), "an odd d_model needs one cosine less: d_model columns"),
+        (lambda n, d: sinusoidal_encoding(d, n).T, "rows are positions, columns are features"),
+    ],
+    tolerance=1e-4,
+)  # fmt: skip
+
+
+def check_position_encoding(function):
+    """Check `position_encoding(length, d_model)`: sinusoidal, any width."""
+    return _position_encoding.check(function)
+
+
+# 7. The block
+
+
+@dataclass(frozen=True)
+class Times:
+    """A stand-in for a sublayer that multiplies by a number."""
+
+    factor: float
+
+    def __call__(self, x):
+        return self.factor * x
+
+
+@dataclass(frozen=True)
+class Mix:
+    """A stand-in for a sublayer: mixes tokens and features, not linearly."""
+
+    seed: int
+
+    def __call__(self, x):
+        return torch.tanh(x @ _random(x.size(-1), x.size(-1), seed=self.seed) + x.mean(-2, keepdim=True))
+
+
+@dataclass(frozen=True)
+class Norm:
+    """A stand-in for a layer norm whose weight and bias come from a seed."""
+
+    seed: int
+
+    def __call__(self, x):
+        d_model = x.size(-1)
+        weight, bias = _random(d_model, seed=self.seed), _random(d_model, seed=self.seed + 1)
+        return torch.nn.functional.layer_norm(x, (d_model,), weight, bias)
+
+
+def _right_block(x, attend, feed_forward, norm_1, norm_2, norm_first):
+    if norm_first:
+        x = x + attend(norm_1(x))
+        return x + feed_forward(norm_2(x))
+    x = norm_1(x + attend(x))
+    return norm_2(x + feed_forward(x))
+
+
+def _without_residual(x, attend, feed_forward, norm_1, norm_2, norm_first):
+    if norm_first:
+        return feed_forward(norm_2(attend(norm_1(x))))
+    return norm_2(feed_forward(norm_1(attend(x))))
+
+
+def _normalised_residual(x, attend, feed_forward, norm_1, norm_2, norm_first):
+    if norm_first:
+        y = norm_1(x)
+        x = y + attend(y)
+        y = norm_2(x)
+        return y + feed_forward(y)
+    return _right_block(x, attend, feed_forward, norm_1, norm_2, norm_first)
+
+
+def _feed_forward_lost(x, attend, feed_forward, norm_1, norm_2, norm_first):
+    if norm_first:
+        x = x + attend(norm_1(x))
+        return x + norm_2(x)
+    return _right_block(x, attend, feed_forward, norm_1, norm_2, norm_first)
+
+
+def _parallel(x, attend, feed_forward, norm_1, norm_2, norm_first):
+    if norm_first:
+        y = x + attend(norm_1(x))
+        return x + feed_forward(norm_2(y))
+    y = norm_1(x + attend(x))
+    return norm_2(x + feed_forward(y))
+
+
+def _side_by_side(x, attend, feed_forward, norm_1, norm_2, norm_first):
+    if norm_first:
+        return x + attend(norm_1(x)) + feed_forward(norm_2(x))
+    return _right_block(x, attend, feed_forward, norm_1, norm_2, norm_first)
+
+
+def _norm_inside(x, attend, feed_forward, norm_1, norm_2, norm_first):
+    if norm_first:
+        return _right_block(x, attend, feed_forward, norm_1, norm_2, norm_first)
+    x = x + norm_1(attend(x))
+    return x + norm_2(feed_forward(x))
+
+
+_doubling = (Times(2.0), Times(2.0), Times(2.0), Times(2.0))
+_mixing = (Mix(1), Mix(2), Norm(3), Norm(5))
+
+_block = Exercise(
+    name="block",
+    reference=_right_block,
+    cases=[
+        (torch.tensor([[[1.0]]]), *_doubling, True),
+        (torch.tensor([[[1.0]]]), *_doubling, False),
+        (_random(1, 2, 3, seed=10), *_mixing, True),
+        (_random(1, 2, 3, seed=11), *_mixing, False),
+        (_random(2, 5, 8, seed=12, scale=10.0), *_mixing, True),
+        (_random(2, 5, 8, seed=13, scale=10.0), *_mixing, False),
+    ],
+    meaning="With attention and a feed-forward network in it, this is a Transformer block.",
+    mistakes=[
+        (_without_residual, "the residual connections are missing: x + sublayer(...)"),
+        (_normalised_residual, "in pre-norm the residual adds x itself, not norm(x)"),
+        (_feed_forward_lost, "the normalised input is added where the feed-forward network's output belongs"),
+        (_parallel, "the second residual starts from the result of the first, not from the original x"),
+        (_side_by_side, "the feed-forward network reads the result of the attention half, not the original x"),
+        (_norm_inside, "in post-norm the norm comes after the sum: norm(x + sublayer(x))"),
+        (lambda *a: _right_block(*a[:5], not a[5]), "the two orders are exchanged"),
+        (lambda *a: _right_block(*a[:5], True), "norm_first=False is not handled: post-norm is norm(x + sublayer(x))"),
+        (lambda *a: _right_block(*a[:5], False), "norm_first=True is not handled: pre-norm is x + sublayer(norm(x))"),
+        (lambda *a: _right_block(*a[:4], a[3], a[5]), "norm_1 is used twice; each sublayer has its own layer norm"),
+        (lambda x, a, f, n, m, first: _right_block(x, f, a, n, m, first), "attention comes first, then feed-forward"),
+    ],
+    tolerance=1e-4,
+    gradient=True,
+)  # fmt: skip
+
+
+def check_block(function):
+    """Check `block(x, attend, feed_forward, norm_1, norm_2, norm_first)`."""
+    return _block.check(function)
+
+
+# 8. The leak test
+
+
+@dataclass(frozen=True)
+class Mixes:
+    """A function of a sequence in which output i is a weighted sum of the inputs that `rule` lets it see."""
+
+    rule: str
+
+    def __call__(self, x):
+        i, j = torch.arange(len(x)).unsqueeze(1), torch.arange(len(x))
+        length = len(x)
+        sees = {
+            "each token alone": i == j,
+            "itself and before": j <= i,
+            "only before": j < i,
+            "everything": (i == i) & (j == j),
+            "one step ahead": j <= i + 1,
+            "only the first looks at the last": (j == i) | ((i == 0) & (j == length - 1)),
+            "only the last but one looks at the last": (j <= i) | ((i == length - 2) & (j == length - 1)),
+            "only the first looks at the second": (j <= i) | ((i == 0) & (j == 1)),
+        }[self.rule]
+        return sees.float() @ torch.tanh(x)
+
+
+@dataclass(frozen=True)
+class LateMask:
+    """Causal attention whose mask comes after the softmax: zero weights, and a leak all the same."""
+
+    def __call__(self, x):
+        return ((x @ x.T).softmax(-1) * right_causal_mask(len(x))) @ x
+
+
+@dataclass(frozen=True)
+class CausalAttention:
+    """Causal attention as it should be."""
+
+    def __call__(self, x):
+        return scaled_dot_product_attention(x, x, x, right_causal_mask(len(x)))[0]
+
+
+def _right_leaks(attend, x):
+    expected = attend(x)
+    for position in range(1, len(x)):
+        changed = x.clone()
+        changed[position] = changed[position] + 1.0
+        if (attend(changed) - expected)[:position].abs().max() > 1e-4:
+            return True
+    return False
+
+
+def _moves_at_all(attend, x):
+    changed = x.clone()
+    changed[-1] += 1.0
+    return bool((attend(changed) - attend(x)).abs().max() > 1e-4)
+
+
+def _one_change(position, upto):
+    """Return a leak test that changes one position only and looks at the outputs before `upto`."""
+
+    def leaks(attend, x):
+        changed = x.clone()
+        changed[position] += 1.0
+        return bool((attend(changed) - attend(x))[:upto].abs().max() > 1e-4)
+
+    return leaks
+
+
+def _past_instead(attend, x):
+    changed = x.clone()
+    changed[0] += 1.0
+    return bool((attend(changed) - attend(x))[1:].abs().max() > 1e-4)
+
+
+_leaks = Exercise(
+    name="leaks",
+    reference=_right_leaks,
+    cases=[
+        (rule, _random(length, 2, seed=length))
+        for rule, length in [
+            (Mixes("itself and before"), 3),
+            (Mixes("everything"), 3),
+            (Mixes("each token alone"), 4),
+            (Mixes("only before"), 4),
+            (Mixes("one step ahead"), 4),
+            (Mixes("only the first looks at the second"), 5),
+            (Mixes("only the first looks at the last"), 5),
+            (Mixes("only the last but one looks at the last"), 6),
+            (CausalAttention(), 6),
+            (LateMask(), 6),
+        ]
+    ],
+    meaning="This test asks the outputs, so no trick with the weights deceives it.",
+    mistakes=[
+        (_moves_at_all, "the changed position itself always moves: look only at the outputs before it"),
+        (_past_instead, "this finds outputs that depend on an EARLIER position; that is allowed"),
+        (lambda a, x: not _right_leaks(a, x), "turned round: True means that something leaks"),
+        (_one_change(-1, -1), "only the last position is changed; change each in turn"),
+        (_one_change(1, 1), "only the second position is changed; change each in turn"),
+        (_one_change(-1, 1), "only the first output is looked at; look at all before the changed position"),
+        (lambda a, x: True, "True for everything?"),
+        (lambda a, x: False, "False for everything?"),
+    ],
+)
+
+
+def check_leaks(function):
+    """Check `leaks(attend, x)`: True if an output depends on a later position."""
+    return _leaks.check(function)

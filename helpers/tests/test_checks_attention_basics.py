@@ -1,0 +1,252 @@
+"""The checkers of chapter 1 accept right answers by any route, and reject the stub and plausible wrong ones."""
+
+import math
+import re
+import time
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from helpers.checks import attention_basics as checks
+
+EXERCISES = {
+    "softmax": checks._softmax,
+    "attention": checks._attention,
+    "causal_mask": checks._causal_mask,
+    "padding_mask": checks._padding_mask,
+    "layer_norm": checks._layer_norm,
+    "position_encoding": checks._position_encoding,
+    "block": checks._block,
+    "leaks": checks._leaks,
+}
+
+
+def check(name):
+    return getattr(checks, f"check_{name}")
+
+
+# Right answers, each by two routes: the solution's and another.
+
+
+def softmax_shifted(scores):
+    exps = (scores - scores.amax(dim=-1, keepdim=True)).exp()
+    return exps / exps.sum(dim=-1, keepdim=True)
+
+
+def softmax_by_logarithm(scores):
+    return (scores - scores.logsumexp(dim=-1, keepdim=True)).exp()
+
+
+def attention_finite(query, key, value, mask=None):
+    scores = query @ key.transpose(-2, -1) / math.sqrt(query.size(-1))
+    if mask is not None:
+        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+    weights = scores.softmax(dim=-1)
+    if mask is not None:
+        weights = weights.masked_fill(~mask, 0.0)
+    return weights @ value, weights
+
+
+def attention_einsum(query, key, value, mask=None):
+    scores = torch.einsum("...qd,...kd->...qk", query * query.size(-1) ** -0.5, key)
+    allowed = torch.ones_like(scores, dtype=torch.bool) if mask is None else mask.expand(scores.shape)
+    empty = ~allowed.any(-1, keepdim=True)
+    exps = torch.where(allowed, scores, -torch.inf).masked_fill(empty, 0.0).softmax(-1) * ~empty
+    return torch.einsum("...qk,...kd->...qd", exps, value), exps
+
+
+def causal_by_comparison(length):
+    return torch.arange(length).unsqueeze(1) >= torch.arange(length)
+
+
+def causal_by_loop(length):
+    return torch.tensor([[j <= i for j in range(length)] for i in range(length)])
+
+
+def padding_by_comparison(lengths, max_length):
+    return torch.arange(max_length) < lengths.view(-1, 1, 1)
+
+
+def padding_by_loop(lengths, max_length):
+    mask = torch.zeros(len(lengths), 1, max_length, dtype=torch.bool)
+    for row, length in enumerate(lengths.tolist()):
+        mask[row, 0, :length] = True
+    return mask
+
+
+def layer_norm_by_hand(x, weight, bias, eps):
+    centred = x - x.mean(-1, keepdim=True)
+    return weight * centred / torch.sqrt((centred**2).mean(-1, keepdim=True) + eps) + bias
+
+
+def layer_norm_pytorch(x, weight, bias, eps):
+    return F.layer_norm(x, x.shape[-1:], weight, bias, eps)
+
+
+def encoding_by_slices(length, d_model):
+    angle = torch.arange(length).unsqueeze(1) / 10000 ** (torch.arange(0, d_model, 2) / d_model)
+    encoding = torch.empty(length, d_model)
+    encoding[:, 0::2], encoding[:, 1::2] = angle.sin(), angle[:, : d_model // 2].cos()
+    return encoding
+
+
+def encoding_by_loop(length, d_model):
+    encoding = torch.zeros(length, d_model)
+    for p in range(length):
+        for c in range(d_model):
+            angle = p / 10000 ** ((c - c % 2) / d_model)
+            encoding[p, c] = math.cos(angle) if c % 2 else math.sin(angle)
+    return encoding
+
+
+def block_in_two_branches(x, attend, feed_forward, norm_1, norm_2, norm_first):
+    if norm_first:
+        x = x + attend(norm_1(x))
+        return x + feed_forward(norm_2(x))
+    x = norm_1(x + attend(x))
+    return norm_2(x + feed_forward(x))
+
+
+def block_in_a_loop(x, attend, feed_forward, norm_1, norm_2, norm_first):
+    for sublayer, norm in ((attend, norm_1), (feed_forward, norm_2)):
+        x = torch.add(x, sublayer(norm(x))) if norm_first else norm(sublayer(x) + x)
+    return x
+
+
+def leaks_by_change(attend, x):
+    expected = attend(x)
+    for position in range(1, len(x)):
+        changed = x.clone()
+        changed[position] += 1.0
+        if bool((attend(changed)[:position] - expected[:position]).abs().max() > 1e-4):
+            return True
+    return False
+
+
+def leaks_by_derivative(attend, x):
+    jacobian = torch.autograd.functional.jacobian(attend, x)  # (T, d, T, d_model)
+    sizes = jacobian.abs().amax(dim=(1, 3))  # (T, T)
+    return bool(sizes.triu(1).max() > 1e-4)
+
+
+RIGHT = {
+    "softmax": [softmax_shifted, softmax_by_logarithm],
+    "attention": [attention_finite, attention_einsum],
+    "causal_mask": [causal_by_comparison, causal_by_loop],
+    "padding_mask": [padding_by_comparison, padding_by_loop],
+    "layer_norm": [layer_norm_by_hand, layer_norm_pytorch],
+    "position_encoding": [encoding_by_slices, encoding_by_loop],
+    "block": [block_in_two_branches, block_in_a_loop],
+    "leaks": [leaks_by_change, leaks_by_derivative],
+}
+
+# Wrong answers that are no known mistake: the checker finds them by what they return.
+WRONG = {
+    "softmax": [
+        lambda s: s.sigmoid(),
+        lambda s: s.softmax(dim=-1).round(decimals=2),
+        lambda s: s.clamp(-80, 80).softmax(dim=-1),
+        lambda s: s.softmax(dim=-1).detach(),
+        lambda s: s.sub_(s.amax(-1, keepdim=True)).softmax(-1),
+        lambda s: s.softmax(dim=-1).tolist(),
+        lambda s: (s - s.amax(-1)).softmax(-1),
+    ],
+    "attention": [
+        lambda q, k, v, m=None: attention_finite(q, k, v, m)[0],
+        lambda q, k, v, m=None: attention_finite(k, q, v, m),
+        lambda q, k, v: attention_finite(q, k, v),
+        lambda q, k, v, m=None: attention_finite(q, k, v.detach(), m),
+        lambda q, k, v, m=None: (F.scaled_dot_product_attention(q, k, v, attn_mask=m), q),
+        lambda q, k, v, m=None: attention_finite(q.clamp(-3, 3), k, v, m),
+        lambda q, k, v, m=None: attention_finite(q, k, v, m if m is None or m.dim() > 2 else m.T),
+    ],
+    "causal_mask": [
+        lambda n: torch.ones(n, n, dtype=torch.bool),
+        lambda n: torch.eye(n, dtype=torch.bool),
+        lambda n: torch.ones(n, n, dtype=torch.bool).tril(1),
+        lambda n: causal_by_loop(n).tolist(),
+        lambda n: causal_by_loop(n - 1),
+    ],
+    "padding_mask": [
+        lambda n, m: torch.ones(len(n), 1, m, dtype=torch.bool),
+        lambda n, m: padding_by_loop(n, m).long(),
+        lambda n, m: padding_by_loop(n.sort().values, m),
+        lambda n, m: padding_by_loop(n[:1].expand(len(n)), m),
+        lambda n, m: padding_by_loop(n.clamp(min=1), m),
+        lambda n, m: padding_by_loop(n, m).unsqueeze(1),
+    ],
+    "layer_norm": [
+        lambda x, w, b, e: (x - x.mean(-1)) / x.std(-1),
+        lambda x, w, b, e: w * (x - x.mean(0)) / torch.sqrt(x.var(0, unbiased=False) + e) + b,
+        lambda x, w, b, e: layer_norm_pytorch(x, w, b, 1e-5),
+        lambda x, w, b, e: layer_norm_pytorch(x, w, b, e) - b,
+        lambda x, w, b, e: w * x / torch.sqrt((x**2).mean(-1, keepdim=True) + e) + b,
+        lambda x, w, b, e: x,
+        lambda x, w, b, e: layer_norm_pytorch(x, b, w, e),
+    ],
+    "position_encoding": [
+        lambda n, d: torch.zeros(n, d),
+        lambda n, d: encoding_by_slices(n, d).cumsum(0),
+        lambda n, d: encoding_by_slices(n, d)[:, : d // 2 * 2],
+        lambda n, d: encoding_by_slices(n, d) * math.sqrt(d),
+        lambda n, d: torch.sin(torch.arange(n).unsqueeze(1) / 10000 ** (torch.arange(d) / d)),
+        lambda n, d: encoding_by_slices(n, 2 * d)[:, :d],
+    ],
+    "block": [
+        lambda x, a, f, n, m, first: x,
+        lambda x, a, f, n, m, first: block_in_a_loop(x, a, f, m, n, first),
+        lambda x, a, f, n, m, first: block_in_a_loop(x, a, a, n, m, first),
+        lambda x, a, f, n, m, first: block_in_a_loop(x, a, f, n, m, first).detach(),
+        lambda x, a, f, n, m, first: n(block_in_a_loop(x, a, f, n, m, first)),
+        lambda x, a, f, n, m, first: block_in_a_loop(x, a, lambda y: 0 * y, n, m, first),
+    ],
+    "leaks": [
+        lambda a, x: bool(a(x)[0].abs().sum() > 0),
+        lambda a, x: bool((a(x.flip(0)) - a(x)).abs().max() > 1e-4),
+        lambda a, x: bool((a(x[:-1]) - a(x)[:-1]).abs().max() > 5),
+        lambda a, x: len(x) > 4,
+        lambda a, x: (leaks_by_change(a, x), 0),
+        lambda a, x: "True" if leaks_by_change(a, x) else "False",
+    ],
+}
+
+
+@pytest.mark.parametrize(("name", "answer"), [(name, answer) for name, answers in RIGHT.items() for answer in answers])
+def test_a_right_answer_is_accepted_by_any_route_within_a_second(name, answer, capsys):
+    begin = time.perf_counter()
+    assert check(name)(answer) is True
+    assert time.perf_counter() - begin < 1
+    assert capsys.readouterr().out.startswith("✓ ")
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_the_stub_is_not_written_yet(name, capsys):
+    def stub(*arguments):
+        raise NotImplementedError
+
+    assert check(name)(stub) is None
+    assert check(name)(lambda *arguments: ...) is None
+    assert capsys.readouterr().out.startswith("not written yet: ")
+
+
+@pytest.mark.parametrize(("name", "number"), [(name, i) for name, wrong in WRONG.items() for i in range(len(wrong))])
+def test_a_wrong_answer_is_rejected_and_the_failing_input_shown(name, number, capsys):
+    assert check(name)(WRONG[name][number]) is False
+    printed = capsys.readouterr().out
+    assert printed.startswith("✗ ") and "input:" in printed and "expected:" in printed
+    assert not re.search(r"object at 0x|<function", printed)
+
+
+@pytest.mark.parametrize(
+    ("name", "number"), [(name, i) for name, exercise in EXERCISES.items() for i in range(len(exercise.mistakes))]
+)
+def test_a_known_mistake_gets_its_own_hint(name, number, capsys):
+    mistake, hint = EXERCISES[name].mistakes[number]
+    assert check(name)(mistake) is False
+    assert f"hint:     {hint}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_every_exercise_meets_five_wrong_answers(name):
+    assert len(EXERCISES[name].mistakes) + len(WRONG[name]) >= 5 and len(RIGHT[name]) >= 2

@@ -1,0 +1,155 @@
+# %% [markdown]
+# # 5. MiniFormer against FullTransformer: solutions
+#
+# One way for each exercise of chapter 5. Another way is as good if the check says ✓.
+
+# %% [markdown]
+# Run the setup first, as in the chapter.
+
+# %% tags=["setup", "nbval-ignore-output"]
+# The same in every chapter: find the series' files or fetch them, install only what is missing.
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+REPOSITORY = "your_account/flycatcher"  # owner/name on GitHub
+places = [Path.cwd(), *Path.cwd().parents, Path.cwd() / "flycatcher"]
+root = next((p for p in places if (p / "helpers" / "attention.py").is_file()), None)
+if root is None:
+    if REPOSITORY.startswith("your_account/"):
+        raise RuntimeError("This notebook stands alone: open it from a clone of the series.")
+    root, url = places[-1], f"https://github.com/{REPOSITORY}"
+    subprocess.run(["git", "clone", "-q", "--depth=1", url, str(root)], check=True)
+if str(root) not in sys.path:
+    sys.path.insert(0, str(root))
+wanted = {"bertviz": "bertviz", "mpld3": "mpld3", "xstatic": "XStatic-jQuery"}
+missing = [package for name, package in wanted.items() if not importlib.util.find_spec(name)]
+if missing:
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", *missing])
+
+import torch
+
+device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+print("Device:", device, "(in Colab: Runtime, Change runtime type, T4 gives a GPU)")
+
+# %%
+import math
+
+from helpers.checks import miniformer_vs_fulltransformer as checks
+
+print("imported")
+
+# %% [markdown]
+# ## Exercise 1: perplexity
+#
+# Each batch's mean counts as often as it has letters. The exponential comes last: a mean of exponentials is another
+# number.
+
+
+# %%
+def perplexity(mean_losses, letters):
+    total = sum(mean * number for mean, number in zip(mean_losses, letters))
+    return math.exp(total / sum(letters))
+
+
+checks.check_perplexity(perplexity)
+
+# %% [markdown]
+# ## Exercise 2: a bigram model from a table of counts
+#
+# `k` is shared out evenly, `k / V` for each of the V symbols, so each row's total grows by exactly `k`. A row without
+# counts becomes uniform.
+
+
+# %%
+def bigram_probabilities(counts, k):
+    smoothed = counts + k / counts.size(1)  # (V, V)
+    return smoothed / smoothed.sum(dim=1, keepdim=True)  # each row by its own total
+
+
+checks.check_bigram_probabilities(bigram_probabilities)
+
+# %% [markdown]
+# ## Exercise 3: temperature
+#
+# `argmax` returns the first of several equal maxima, which is what the task asks for.
+
+
+# %%
+def with_temperature(logits, temperature):
+    if temperature == 0:
+        return torch.nn.functional.one_hot(logits.argmax(dim=-1), logits.size(-1)).float()
+    return (logits / temperature).softmax(dim=-1)
+
+
+checks.check_with_temperature(with_temperature)
+
+# %% [markdown]
+# ## Exercise 4: attention to the letter before
+#
+# Query `i` (from 1 on) is real when `i < length`. Sum over words and positions, divide by how many were counted.
+
+
+# %%
+def mean_to_previous(weights, lengths):
+    previous = weights.diagonal(offset=-1, dim1=-2, dim2=-1)  # (B, H, T, T) → (B, H, T - 1)
+    real = torch.arange(1, weights.size(-1)) < lengths.unsqueeze(1)  # (B, T - 1)
+    return (previous * real.unsqueeze(1)).sum(dim=(0, 2)) / real.sum()  # (H,)
+
+
+checks.check_mean_to_previous(mean_to_previous)
+
+# %% [markdown]
+# ## Exercise 5: normalised entropy
+#
+# The first row would divide 0 by ln 1 = 0. `torch.where` chooses 0 there, and `clamp` keeps the other branch finite.
+
+
+# %%
+def normalised_entropy(weights):
+    entropy = -torch.special.xlogy(weights, weights).sum(dim=-1)  # (T, T) → (T,)
+    visible = torch.arange(1, len(weights) + 1)
+    return torch.where(visible > 1, entropy / visible.clamp(min=2).log(), 0.0)
+
+
+checks.check_normalised_entropy(normalised_entropy)
+
+# %% [markdown]
+# ## Exercise 6: a leak test of your own
+#
+# `(id + 1) % 10` always differs from `id`. Every position is tried, because a leak may reach only one step ahead.
+
+
+# %%
+def leaks_future(model, tokens):
+    expected = model(tokens)
+    for position in range(1, tokens.size(1)):
+        changed = tokens.clone()
+        changed[:, position] = (changed[:, position] + 1) % 10
+        if not torch.allclose(model(changed)[:, :position], expected[:, :position]):
+            return True
+    return False
+
+
+checks.check_leaks_future(leaks_future)
+
+# %% [markdown]
+# ## Exercise 7: remove an edge
+#
+# The distance from query `i` to key `j` is `i - j`. Visible is what lies at distance 0 or more, except at `offset`. The
+# lowest finite number stands in for minus infinity, and the product with the mask turns a row with nothing left into
+# zeros instead of NaN.
+
+
+# %%
+def without_edge(scores, offset):
+    positions = torch.arange(len(scores))
+    distance = positions.unsqueeze(1) - positions  # (T, T)
+    visible = (distance >= 0) & (distance != offset)
+    return (
+        scores.masked_fill(~visible, torch.finfo(scores.dtype).min).softmax(dim=-1) * visible
+    )
+
+
+checks.check_without_edge(without_edge)
