@@ -1,9 +1,11 @@
-"""Load what lies in `data/`: the word lists, checked line by line, and the one split that every model uses."""
+"""Load what lies in `data/`, checked line by line: the word lists with their one split, and parallel text."""
 
 import random
 import re
 from pathlib import Path
 from typing import NamedTuple
+
+from helpers.parallel import load_corpus
 
 DATA_DIRECTORY = Path(__file__).resolve().parent.parent / "data"
 
@@ -96,3 +98,21 @@ def split_words(words=None):
     first = round(SPLIT_SHARES["train"] * len(words))
     second = first + round(SPLIT_SHARES["validation"] * len(words))
     return Split(words[:first], words[first:second], words[second:])
+
+
+def load_parallel(name_or_directory="en_ja"):
+    """Return a parallel corpus as a dictionary from split to `helpers.parallel.ParallelText`.
+
+    Args:
+        name_or_directory: a folder of `data/`, or any directory with `train.en, train.ja, dev.*, test.*`: tokenised,
+            one sentence a line, any two languages with two-letter codes. Further splits, and `.romaji` and `.align`
+            beside a split, are loaded where they are. The source language is the first of a directory name such as
+            `en_ja`, else the first in alphabetical order.
+
+    Raises:
+        FileNotFoundError: the directory or a file is missing.
+        ValueError: files of one split have unequal numbers of lines, a line is empty, a file is not UTF-8, or an
+            alignment does not fit; names file and line.
+    """
+    known = DATA_DIRECTORY / str(name_or_directory)
+    return load_corpus(known if known.is_dir() else name_or_directory, read_lines)
