@@ -26,7 +26,7 @@ test: $(READY)  ## run everything that CI runs
 	$(BIN)/ruff check helpers .ci data notebooks/text
 	$(BIN)/ruff format --check helpers .ci data
 	$(BIN)/python .ci/notebooks.py check
-	$(BIN)/python -m pytest --nbval
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --nbval -n 2 --dist loadfile
 
 sync: $(READY)  ## pair every notebook with its text and execute it in place (CHAPTER=05 for one)
 	$(BIN)/python .ci/notebooks.py sync $(CHAPTER)

@@ -1,5 +1,6 @@
 """Pair, execute and check the notebooks. Called by the Makefile: `notebooks.py run|sync|check [CHAPTER]`."""
 
+import base64
 import re
 import sys
 import threading
@@ -16,6 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
 TEXT = NOTEBOOKS / "text"
 BUILD = ROOT / "build"
+PICTURE = ROOT / ".github" / "picture.png"
 
 METADATA = {
     "accelerator": "GPU",
@@ -124,6 +126,14 @@ def headline(notebook):
     return ""
 
 
+def save_picture(notebook):
+    """Write the figure of the cell tagged `picture`, if there is one, to where the README shows it."""
+    for cell in notebook.cells:
+        if "picture" in cell.metadata.get("tags", []):
+            images = [o.data["image/png"] for o in cell.outputs if "image/png" in o.get("data", {})]
+            PICTURE.write_bytes(base64.b64decode(images[0]))
+
+
 def table(rows):
     """Print rows as a table with aligned columns."""
     rows = [("chapter", "cells", "seconds", "peak MiB", "headline"), *rows]
@@ -143,6 +153,7 @@ def sync(chapter):
         seconds, peak = execute(notebook, path.parent)
         path.parent.mkdir(parents=True, exist_ok=True)
         nbformat.write(notebook, path)
+        save_picture(notebook)
         rows.append((text.stem, len(notebook.cells), f"{seconds:.0f}", f"{peak:.0f}", headline(notebook)))
         print(f"{path.relative_to(ROOT)}: paired and executed in {seconds:.0f} s", flush=True)
     table(rows)

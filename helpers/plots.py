@@ -1,7 +1,6 @@
 """Pictures: the one heat map, the grid of heads, loss curves, intervals; BertViz's head view and its files."""
 
 import matplotlib.pyplot as plt
-import numpy as np
 import seaborn as sns
 import torch
 
@@ -59,7 +58,7 @@ def attention_heatmap(weights, query_tokens, key_tokens=None, title="Attention w
         the matplotlib axes.
     """
     if ax is None:
-        rows, columns = np.shape(weights)
+        rows, columns = len(query_tokens), len(query_tokens if key_tokens is None else key_tokens)
         _, ax = plt.subplots(figsize=(max(4.6, 0.5 * columns + 2.2), max(2.2, 0.45 * rows + 1.4)))
     _draw(ax, weights, query_tokens, key_tokens, values)
     ax.set(xlabel="key", ylabel="query", title=title)

@@ -269,7 +269,10 @@ LEAK = Exercise(
     ],
     meaning="You can now test any model that predicts the next token, whoever built it.",
     mistakes=[
-        (_compares_everything, "some models are honest: compare only outputs before the changed position, the others may move"),
+        (
+            _compares_everything,
+            "some models are honest: compare only outputs before the changed position, the others may move",
+        ),
         (_looks_later, "change a later token and look at earlier outputs, not the other way round"),
         (_changes_only(-1), "the leak may reach one step ahead only: try every position, not just the last"),
         (_changes_only(1), "the leak may come from far ahead: try every position, not just one"),

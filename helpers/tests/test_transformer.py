@@ -89,7 +89,7 @@ def test_asking_for_weights_does_not_change_the_logits(norm_first):
 
 def test_no_leak_in_500_random_cases():
     generator = torch.Generator().manual_seed(0)
-    for case in range(250):
+    for case in range(500):
         torch.manual_seed(case)
         sizes = {"num_heads": [1, 2, 4][case % 3], "num_layers": 1 + case % 2, "d_model": 16}
         tokens = random_tokens(generator, length=3 + case % 13)

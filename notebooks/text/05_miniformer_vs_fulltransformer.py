@@ -65,8 +65,7 @@ from helpers.checks import miniformer_vs_fulltransformer as checks
 from helpers.data import load_words, split_words
 from helpers.text import Vocabulary
 from helpers.training import evaluate, fit, next_token_loss, seed_everything, token_loss
-from helpers.transformer import FeedForward, MiniFormer, TokenEmbedding
-from helpers.transformer import Transformer, TransformerConfig
+from helpers.transformer import FeedForward, MiniFormer, TokenEmbedding, Transformer, TransformerConfig
 
 plots.use_style()
 print("imported")
@@ -551,7 +550,7 @@ with torch.no_grad():
 for kind, layers in cheating.items():
     print(f"{kind:8}", [tuple(weights.shape) for weights in layers])
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["picture", "nbval-ignore-output"]
 title = "Cross-attention of the model with the brilliant loss"
 plots.head_grid(cheating["cross"], letters, title=title)
 plt.show()

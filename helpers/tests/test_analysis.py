@@ -1,0 +1,88 @@
+"""The measurements, each against a value worked out another way."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from helpers import plots
+from helpers.analysis import (
+    attention_distance,
+    attention_entropy,
+    attention_to_first,
+    attention_to_previous,
+    attention_to_self,
+    bootstrap_interval,
+    seed_interval,
+)
+from helpers.attention import causal_mask
+from helpers.transformer import MiniFormer, Transformer, TransformerConfig
+
+WEIGHTS = torch.tensor([[1.0, 0.0, 0.0], [0.5, 0.5, 0.0], [0.2, 0.3, 0.5]])
+
+
+def test_measures_by_hand():
+    third = -(0.2 * math.log(0.2) + 0.3 * math.log(0.3) + 0.5 * math.log(0.5))
+    torch.testing.assert_close(attention_entropy(WEIGHTS), torch.tensor([0.0, math.log(2), third]))
+    normalised = torch.tensor([torch.nan, 1.0, third / math.log(3)])
+    torch.testing.assert_close(attention_entropy(WEIGHTS, causal_mask(3)), normalised, equal_nan=True)
+    torch.testing.assert_close(attention_distance(WEIGHTS), torch.tensor([0.0, 0.5, 0.7]))
+    torch.testing.assert_close(attention_to_previous(WEIGHTS), torch.tensor([torch.nan, 0.5, 0.3]), equal_nan=True)
+    torch.testing.assert_close(attention_to_self(WEIGHTS), torch.tensor([1.0, 0.5, 0.5]))
+    torch.testing.assert_close(attention_to_first(WEIGHTS), torch.tensor([1.0, 0.5, 0.2]))
+
+
+def test_measures_keep_the_leading_axes():
+    weights = WEIGHTS.expand(4, 2, 3, 3)
+    assert attention_entropy(weights, causal_mask(3)).shape == (4, 2, 3)
+    assert attention_to_previous(weights).shape == attention_distance(weights).shape == (4, 2, 3)
+
+
+def test_entropy_equals_scipy():
+    weights = torch.rand(5, 7).softmax(-1)
+    np.testing.assert_allclose(attention_entropy(weights).numpy(), stats.entropy(weights.numpy(), axis=1), rtol=1e-5)
+
+
+def test_the_seed_interval_is_students():
+    values = [2.28, 2.27, 2.31, 2.25, 2.29]
+    low, high = stats.t.interval(0.95, 4, loc=np.mean(values), scale=stats.sem(values))
+    interval = seed_interval(values)
+    assert (interval.low, interval.high) == (pytest.approx(low), pytest.approx(high))
+    assert interval.excludes(2.4) and not interval.excludes(2.28)
+    assert str(interval) == "2.280 [2.252, 2.308]"
+
+
+@pytest.mark.parametrize(("interval", "size"), [(seed_interval, 5), (bootstrap_interval, 100)])
+def test_intervals_catch_the_true_mean_as_often_as_they_promise(interval, size):
+    generator = np.random.default_rng(0)
+    options = {"resamples": 300} if interval is bootstrap_interval else {}
+    caught = [not interval(generator.normal(1.0, 2.0, size), **options).excludes(1.0) for _ in range(400)]
+    assert 0.91 < np.mean(caught) < 0.98
+
+
+def test_bertviz_page_is_complete_and_always_the_same():
+    torch.manual_seed(0)
+    tokens, letters = torch.randint(3, 29, (1, 5)), list("abcde")
+    mini = MiniFormer(29)(tokens, return_attention=True)[1]
+    full = Transformer(TransformerConfig(29, 29))(tokens, tokens, return_attention=True)[1]
+    views = {
+        "one": {"attention": mini, "tokens": letters},
+        "two": {f"{kind}_attention": full[kind] for kind in full}
+        | {"encoder_tokens": letters, "decoder_tokens": letters},
+    }
+    page = plots.head_views(views).data
+    assert page == plots.head_views(views).data
+    assert "<script src=" not in page and "bertviz-0" in page and "bertviz-1" in page
+    assert plots.head_view(mini, letters).data == plots.head_view(mini, letters).data
+
+
+def test_plots_draw_what_they_are_given():
+    ax = plots.attention_heatmap(WEIGHTS, list("abc"), title="t")
+    assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_title()) == ("key", "query", "t")
+    mesh = ax.collections[0]
+    assert mesh.get_clim() == (0, 1) and mesh.get_cmap().name == "viridis"
+    figure = plots.head_grid([WEIGHTS.expand(1, 4, 3, 3)] * 2, list("abc"))
+    assert len(figure.axes) == 8
+    plots.plt.close("all")
