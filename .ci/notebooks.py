@@ -50,9 +50,15 @@ def paired(text):
     path = notebook_of(text)
     old = nbformat.read(path, as_version=4).cells if path.exists() else []
     keep_identity(fresh.cells, old)
-    fresh.metadata = nbformat.from_dict(METADATA)
+    for cell in fresh.cells:
+        cell.metadata = nbformat.from_dict(kept_metadata(cell))
     fresh.nbformat, fresh.nbformat_minor = 4, 5
     return fresh
+
+
+def kept_metadata(cell):
+    """Return what a cell's metadata says to readers and tools; jupytext adds notes of its own about blank lines."""
+    return {key: value for key, value in cell.metadata.items() if key in KEPT_CELL_METADATA}
 
 
 def keep_identity(cells, old):
@@ -115,6 +121,7 @@ def execute(notebook, directory):
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs = [o for o in cell.outputs if o.output_type != "stream" or o.text.strip()]
+    notebook.metadata = nbformat.from_dict(METADATA)  # last, because executing writes the kernel's own into it
     return time.perf_counter() - begin, peak[0]
 
 
@@ -191,8 +198,7 @@ def differences(text):
         wide = [line for line in a.source.splitlines() if len(line) > WIDEST] if a.cell_type == "code" else []
         if wide:
             yield f"{name}: cell {number} ({b.id}) has a line of {len(wide[0])} characters: {wide[0].strip()[:40]}..."
-        kept = {k: v for k, v in b.metadata.items() if k in KEPT_CELL_METADATA}
-        if (a.cell_type, a.source, dict(a.metadata)) != (b.cell_type, b.source, kept):
+        if (a.cell_type, a.source, kept_metadata(a)) != (b.cell_type, b.source, dict(b.metadata)):
             yield f"{name}: cell {number} ({b.id}) differs from its text; run `make sync`"
         if b.cell_type == "code" and b.source.strip() and b.execution_count is None:
             yield f"{name}: cell {number} ({b.id}) is not executed; run `make sync`"
