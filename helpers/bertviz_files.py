@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 
-def head_view(attention=None, tokens=None, height=420, **named):
+def head_view(attention=None, tokens=None, height=380, **named):
     """Return BertViz's head view as an object that a notebook displays (Vig 2019, section 3.1).
 
     The page is complete in itself: d3 and jQuery are inside, so it needs no network, and the same input gives the
@@ -30,7 +30,7 @@ def head_view(attention=None, tokens=None, height=420, **named):
     return head_views({"": {"attention": attention, "tokens": tokens, **named}}, height)
 
 
-def head_views(views, height=460):
+def head_views(views, height=380):
     """Return several head views side by side: one copy of the libraries, which are most of the size, serves all.
 
     Args:

@@ -91,8 +91,14 @@ def head_grid(attention, query_tokens, key_tokens=None, title="Attention weights
                 continue
             _draw(ax, layer[column], query_tokens, key_tokens, colorbar=False)
             ax.set_title(f"layer {row + 1}, head {column + 1}")
-            ax.set_xlabel("key" if row == rows - 1 else "")
-            ax.set_ylabel("query" if column == 0 else "")
+            if row == rows - 1:
+                ax.set_xlabel("key")
+            else:
+                ax.set_xticks([])
+            if column == 0:
+                ax.set_ylabel("query")
+            else:
+                ax.set_yticks([])
     figure.suptitle(title)
     return figure
 
@@ -147,7 +153,7 @@ def interval_plot(intervals, xlabel, title, references=None, ax=None):
         ax.annotate(label, (number, 1), xycoords=("data", "axes fraction"), ha="right", va="top", rotation=90,
                     fontsize="small")  # fmt: skip
     ax.set_yticks(range(len(intervals)), list(intervals))
-    ax.invert_yaxis()
+    ax.set_ylim(len(intervals) - 0.5, -0.5)
     ax.set(xlabel=xlabel, title=title)
     return ax
 
