@@ -194,7 +194,7 @@ def fit(
             optimizer.zero_grad()
             (batch_loss / batch_count).backward()
             if clip is not None:
-                nn.utils.clip_grad_norm_(model.parameters(), clip)
+                nn.utils.clip_grad_norm_(model.parameters(), clip, foreach=True)
             optimizer.step()
             scheduler.step()
             total, count = total + batch_loss.detach(), count + batch_count
