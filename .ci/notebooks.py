@@ -98,6 +98,7 @@ def execute(notebook, directory):
     client = NotebookClient(
         notebook, timeout=None, kernel_name="python3", record_timing=False, coalesce_streams=True,
         resources={"metadata": {"path": str(directory)}},
+        extra_arguments=["--IPKernelApp.log_level=ERROR"],  # no remarks on how the kernel talks to us
     )  # fmt: skip
     peak, done = [0.0], threading.Event()
 

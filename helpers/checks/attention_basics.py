@@ -58,7 +58,7 @@ _softmax = Exercise(
          " below it underflows to 0 / 0"),
         (lambda s: s.log_softmax(dim=-1), "this is the logarithm of the softmax"),
     ],
-    tolerance=1e-3,  # through the logarithm, scores of 1e4 lose digits: also right
+    tolerance=lambda scores: 1e-3 if scores.max() > 1e3 else 1e-5,  # through the logarithm, 1e4 loses digits
     gradient=True,
 )  # fmt: skip
 
@@ -96,11 +96,32 @@ def _lowest_only(query, key, value, mask=None):
     return weights @ value, weights
 
 
+def _filled(number):
+    """Return attention that fills forbidden scores with a number."""
+
+    def attend(query, key, value, mask=None):
+        scores = query @ key.transpose(-2, -1) / math.sqrt(query.size(-1))
+        if mask is None:
+            weights = scores.softmax(-1)
+        else:
+            weights = scores.masked_fill(~mask, number).softmax(-1).masked_fill(~mask, 0.0)
+        return weights @ value, weights
+
+    return attend
+
+
+def _mask_turned(query, key, value, mask=None):
+    turn = mask is not None and mask.dim() > 1 and mask.size(-2) == 1
+    return scaled_dot_product_attention(query, key, value, mask.transpose(-2, -1) if turn else mask)
+
+
 _some = torch.tensor([[True, False, True], [True, True, False], [False, True, True]])
+_causal_3 = right_causal_mask(3)
+_per_sequence = torch.tensor([[[True, True, False]], [[True, False, True]]])  # (2, 1, 3), as a padding mask
 _none = torch.tensor([[True, True, False], [False, False, False], [True, True, True]])
 
 _attention = Exercise(
-    name="attention",
+    name="my_attention",
     reference=scaled_dot_product_attention,
     cases=[
         (torch.tensor([[1.0]]), torch.tensor([[0.0], [0.6931]]), torch.tensor([[3.0], [6.0]])),
@@ -112,6 +133,12 @@ _attention = Exercise(
          _some.expand(2, 1, 3, 3)),
         (_random(3, 4, seed=16, scale=100.0), _random(3, 4, seed=17, scale=100.0), _random(3, 4, seed=18), _some),
         (_random(3, 4, seed=19), _random(3, 4, seed=20), _random(3, 4, seed=21), _none),
+        (_random(2, 3, 4, seed=22), _random(2, 3, 4, seed=23), _random(2, 3, 4, seed=24), _per_sequence),
+        (_random(3, 4, seed=25), _random(3, 4, seed=26), _random(3, 4, seed=27), torch.tensor([True, False, True])),
+        (_random(3, 4, seed=28), _random(3, 4, seed=29), _random(3, 4, seed=30), torch.tensor([[True, True, False]])),
+        (_random(2, 2, 3, seed=31), _random(2, 4, 3, seed=32), _random(2, 4, 5, seed=33)),
+        (torch.full((3, 1), -1e3), torch.tensor([[1e3], [2e3], [3e3]]), _random(3, 2, seed=34), _causal_3),
+        (torch.full((3, 1), 1e3), torch.tensor([[1e3], [2e3], [3e3]]), _random(3, 2, seed=35), _causal_3),
     ],
     meaning="This one function is the heart of every Transformer.",
     mistakes=[
@@ -126,6 +153,9 @@ _attention = Exercise(
         (_attention_like(late=True), "the mask comes after the softmax, so the rows no longer add up to 1"),
         (_attention_like(inverted=True), "the mask is turned round: True means may attend"),
         (_attention_like(ignore_mask=True), "the mask is not used"),
+        (_filled(-1e4), "the number that stands for a forbidden score is not low enough: allowed scores may be lower"
+         " still; fill with torch.finfo(scores.dtype).min"),
+        (_mask_turned, "a mask (B, 1, T) hides keys, which are columns; do not transpose it"),
         (_attention_like(infinite=True), "a row that is masked throughout is 0 / 0: fill with torch.finfo(...).min and"
          " set the forbidden weights to 0 after the softmax"),
         (_lowest_only, "a row that is masked throughout became an average of everything: set the forbidden weights to"
@@ -137,7 +167,7 @@ _attention = Exercise(
 
 
 def check_attention(function):
-    """Check `attention(query, key, value, mask=None)`: output and weights."""
+    """Check `my_attention(query, key, value, mask=None)`: output and weights."""
     return _attention.check(function)
 
 
@@ -209,12 +239,14 @@ def check_padding_mask(function):
 # 5. Layer norm
 
 
-def _layer_norm_like(dim=-1, unbiased=False, where="under the root", affine=True):
+def _layer_norm_like(dim=-1, unbiased=False, where="under the root", affine=True, detached=False):
     """Return layer norm, or a version of it with a mistake."""
 
     def layer_norm(x, weight, bias, eps):
         axes = tuple(range(x.dim())) if dim is None else dim
         mean, variance = x.mean(axes, keepdim=True), x.var(axes, keepdim=True, unbiased=unbiased)
+        if detached:
+            mean, variance = mean.detach(), variance.detach()
         spread = {
             "under the root": torch.sqrt(variance + eps),
             "outside": torch.sqrt(variance) + eps,
@@ -227,8 +259,14 @@ def _layer_norm_like(dim=-1, unbiased=False, where="under the root", affine=True
     return layer_norm
 
 
+def _mean_of_squares(x, weight, bias, eps):
+    mean = x.mean(-1, keepdim=True)
+    variance = (x * x).mean(-1, keepdim=True) - mean * mean
+    return weight * (x - mean) / torch.sqrt(variance.clamp(min=0) + eps) + bias
+
+
 _layer_norm = Exercise(
-    name="layer_norm",
+    name="my_layer_norm",
     reference=_layer_norm_like(),
     cases=[
         (torch.tensor([[5.0, 6.0, 7.0, 8.0]]), torch.ones(4), torch.zeros(4), 1e-5),
@@ -237,6 +275,8 @@ _layer_norm = Exercise(
         (_random(2, 4, seed=4, scale=1e-3), torch.ones(4), torch.zeros(4), 1e-5),
         (torch.full((2, 4), 3.0), torch.ones(4), _random(4, seed=5), 1e-5),
         (_random(4, seed=6, scale=0.5), _random(4, seed=7), _random(4, seed=8), 0.1),
+        (_random(4, 4, seed=9), _random(4, seed=10), _random(4, seed=11), 1e-5),
+        (1000 + torch.tensor([[1.125, -2.25, 3.375, 1.75], [2.125, 0.375, -1.25, -1.25]]), torch.ones(4), torch.zeros(4), 1e-5),
     ],
     meaning="Each token alone, over its features.",
     mistakes=[
@@ -249,15 +289,18 @@ _layer_norm = Exercise(
         (_layer_norm_like(where="outside"), "eps goes under the root: sqrt(variance + eps)"),
         (_layer_norm_like(where="nowhere"), "eps is missing: a token whose features are all alike is 0 / 0"),
         (_layer_norm_like(affine=False), "weight and bias are not used"),
+        (_mean_of_squares, "the mean of the squares minus the square of the mean loses its digits when the numbers are"
+         " large and close together: square the differences x - mean"),
         (lambda x, w, b, e: w * (_layer_norm_like(affine=False)(x, w, b, e) + b), "multiply by weight first, then add"
          " bias"),
     ],
     tolerance=1e-4,
+    gradient=True,
 )  # fmt: skip
 
 
 def check_layer_norm(function):
-    """Check `layer_norm(x, weight, bias, eps)` over the last axis."""
+    """Check `my_layer_norm(x, weight, bias, eps)` over the last axis."""
     return _layer_norm.check(function)
 
 
@@ -276,6 +319,16 @@ def _encoding_like(base=10000.0, exponent=lambda column, d_model: (column - colu
     return encoding
 
 
+def _by_formula(length, d_model):
+    """The paper's two formulas, number by number: section 3.5."""
+    table = torch.zeros(length, d_model)
+    for p in range(length):
+        for column in range(d_model):
+            angle = p / 10000 ** (2 * (column // 2) / d_model)
+            table[p, column] = math.sin(angle) if column % 2 == 0 else math.cos(angle)
+    return table
+
+
 def _halves(length, d_model):
     encoding = _encoding_like()(length, d_model)
     return torch.cat([encoding[:, 0::2], encoding[:, 1::2]], dim=1)
@@ -283,7 +336,7 @@ def _halves(length, d_model):
 
 _position_encoding = Exercise(
     name="position_encoding",
-    reference=sinusoidal_encoding,
+    reference=_by_formula,
     cases=[(2, 4), (1, 2), (3, 5), (4, 1), (10, 8), (50, 33)],
     meaning="A table of clock hands: each pair of columns turns at its own speed.",
     mistakes=[
@@ -399,7 +452,7 @@ _doubling = (Times(2.0), Times(2.0), Times(2.0), Times(2.0))
 _mixing = (Mix(1), Mix(2), Norm(3), Norm(5))
 
 _block = Exercise(
-    name="block",
+    name="my_block",
     reference=_right_block,
     cases=[
         (torch.tensor([[[1.0]]]), *_doubling, True),
@@ -429,7 +482,7 @@ _block = Exercise(
 
 
 def check_block(function):
-    """Check `block(x, attend, feed_forward, norm_1, norm_2, norm_first)`."""
+    """Check `my_block(x, attend, feed_forward, norm_1, norm_2, norm_first)`."""
     return _block.check(function)
 
 
@@ -456,6 +509,33 @@ class Mixes:
             "only the first looks at the second": (j <= i) | ((i == 0) & (j == 1)),
         }[self.rule]
         return sees.float() @ torch.tanh(x)
+
+
+@dataclass(frozen=True)
+class Leak:
+    """A causal sum with one more path, from a later token to an earlier output."""
+
+    path: str
+
+    def __call__(self, x):
+        extra = torch.zeros_like(x)
+        if self.path == "the last lowers the first":
+            extra[0] = -x[-1]
+        elif self.path == "the last raises one output and lowers another":
+            extra[0], extra[1] = x[-1], -x[-1]
+        elif self.path == "only from feature 1":
+            extra[0] = x[-1, 1]
+        elif self.path == "only into feature 1":
+            extra[0, 1] = x[-1, 0]
+        elif self.path == "output 1 looks at position 3":
+            extra[1] = x[3]
+        elif self.path == "output 1 looks at the last":
+            extra[1] = x[-1]
+        elif self.path == "a leak of one hundredth":
+            extra[:-1] = 1e-2 * x[1:]
+        elif self.path == "rounding of one millionth":
+            extra[:-1] = 1e-6 * torch.tanh(x[1:])
+        return torch.tanh(x).cumsum(0) + extra
 
 
 @dataclass(frozen=True)
@@ -501,6 +581,22 @@ def _one_change(position, upto):
     return leaks
 
 
+def _careless(measure=lambda moved: moved.abs().max(), limit=1e-4, features=slice(None), look=slice(None), ends=False):
+    """Return the right leak test with one careless step."""
+
+    def leaks(attend, x):
+        expected = attend(x)
+        for position in (1, len(x) - 1) if ends else range(1, len(x)):
+            changed = x.clone()
+            changed[position, features] = changed[position, features] + 1.0
+            moved = (attend(changed) - expected)[:position, look]
+            if measure(moved) > limit:
+                return True
+        return False
+
+    return leaks
+
+
 def _past_instead(attend, x):
     changed = x.clone()
     changed[0] += 1.0
@@ -523,6 +619,14 @@ _leaks = Exercise(
             (Mixes("only the last but one looks at the last"), 6),
             (CausalAttention(), 6),
             (LateMask(), 6),
+            (Leak("the last lowers the first"), 4),
+            (Leak("the last raises one output and lowers another"), 5),
+            (Leak("only from feature 1"), 4),
+            (Leak("only into feature 1"), 4),
+            (Leak("output 1 looks at position 3"), 6),
+            (Leak("output 1 looks at the last"), 5),
+            (Leak("a leak of one hundredth"), 4),
+            (Leak("rounding of one millionth"), 4),
         ]
     ],
     meaning="This test asks the outputs, so no trick with the weights deceives it.",
@@ -532,6 +636,20 @@ _leaks = Exercise(
         (lambda a, x: not _right_leaks(a, x), "turned round: True means that something leaks"),
         (_one_change(-1, -1), "only the last position is changed; change each in turn"),
         (_one_change(1, 1), "only the second position is changed; change each in turn"),
+        (_careless(lambda moved: moved.max()), "an output that falls has moved too: take the absolute value"),
+        (
+            _careless(lambda moved: moved.sum().abs()),
+            "movements up and down cancel in a sum: take the absolute value of each difference first",
+        ),
+        (_careless(features=0), "only the first feature is changed; change the whole vector"),
+        (_careless(look=0), "only the first feature of the outputs is looked at; look at all"),
+        (_careless(ends=True), "only the second and the last position are changed; change each in turn"),
+        (
+            _careless(lambda moved: moved[[0, -1]].abs().max()),
+            "only the first output and the one just before the changed position are looked at; look at all before it",
+        ),
+        (_careless(limit=0.0), "differences below 1e-4 count as none: rounding is not a leak"),
+        (_careless(limit=0.1), "a small leak is a leak: only differences below 1e-4 count as none"),
         (_one_change(-1, 1), "only the first output is looked at; look at all before the changed position"),
         (lambda a, x: True, "True for everything?"),
         (lambda a, x: False, "False for everything?"),

@@ -21,7 +21,7 @@ class Exercise:
         cases: tuples of arguments, from small to large.
         meaning: one sentence for a right answer: what it now allows or shows.
         mistakes: pairs (function that makes the mistake, hint).
-        tolerance: the largest difference that still counts as equal.
+        tolerance: the largest difference that still counts as equal; or a function from a case's arguments to it.
         gradient: whether the gradients with respect to floating-point inputs are compared too.
     """
 
@@ -30,7 +30,7 @@ class Exercise:
     cases: list
     meaning: str
     mistakes: list = field(default_factory=list)
-    tolerance: float = 1e-5
+    tolerance: object = 1e-5
     gradient: bool = False
 
     def check(self, function):
@@ -49,17 +49,21 @@ class Exercise:
             if got is None or got is Ellipsis:
                 print(f"not written yet: {self.name}")
                 return None
-            problem = difference(expected, got, self.tolerance)
+            problem = difference(expected, got, self._allowed(case))
             if problem:
                 return self._wrong(case, expected, show(got), problem, self._hint(function, case, got))
             if difference(case, given, 0.0):
                 return self._wrong(case, expected, "the right answer, but an input was changed", hint=IN_PLACE)
-            if self.gradient:
-                problem = self._gradient_problem(function, case)
-                if problem:
-                    return self._wrong(case, expected, "the right answer with a wrong gradient", problem)
+        for case in self.cases if self.gradient else ():
+            problem = self._gradient_problem(function, case)
+            if problem:
+                expected = self.reference(*copy.deepcopy(case))
+                return self._wrong(case, expected, "the right values, but no right gradient", problem)
         print(f"✓ {self.name}: right on {len(self.cases)} cases. {self.meaning}")
         return True
+
+    def _allowed(self, case):
+        return self.tolerance(*case) if callable(self.tolerance) else self.tolerance
 
     def _hint(self, function, case, got):
         """Return the hint of the mistake that behaves like the answer: on this case, and on most of the others."""
@@ -73,14 +77,18 @@ class Exercise:
 
     def _agree(self, mistake, case, got):
         made = attempt(mistake, case)
-        return made is not None and got is not None and not difference(made, got, self.tolerance)
+        return made is not None and got is not None and not difference(made, got, self._allowed(case))
 
     def _gradient_problem(self, function, case):
-        expected, got = gradients(self.reference, case), gradients(function, case)
+        expected = gradients(self.reference, case)
+        try:
+            got = gradients(function, case)
+        except Exception as error:  # right values do not save a backward pass
+            return LOST_STEP if is_in_place(error) else f"the gradient fails: {type(error).__name__}: {error}"
         if got is None:
             return "no gradient flows back from the output to the inputs (was the result detached, or made by a copy?)"
         for a, b in zip(expected, got):
-            problem = difference(a, b, max(self.tolerance, 1e-4))
+            problem = difference(a, b, max(self._allowed(case), 1e-4))
             if problem:
                 return f"gradient: {problem}"
         return None
@@ -99,6 +107,16 @@ class Exercise:
 
 IN_PLACE = "work on a copy: an operation that ends in an underscore, or `x += ...`, changes the caller's tensor"
 
+LOST_STEP = (
+    "the values are right, but an in-place step (`/=`, `*=`, `+=`, or a name that ends in an underscore) destroys what"
+    " the gradient needs; write `x = x / ...` instead of `x /= ...`"
+)
+
+
+def is_in_place(error):
+    """Return whether autograd complains about a tensor that was overwritten."""
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in ("in-place", "inplace"))
+
 
 def attempt(function, case):
     """Return what the function makes of a copy of the case, or None if it fails."""
@@ -115,7 +133,7 @@ def gradients(function, case):
     for x in inputs:
         x.requires_grad_()
     outputs = function(*case)
-    outputs = [x for x in (outputs if isinstance(outputs, tuple) else (outputs,)) if isinstance(x, torch.Tensor)]
+    outputs = [x for x in (outputs if isinstance(outputs, tuple | list) else (outputs,)) if isinstance(x, torch.Tensor)]
     generator = torch.Generator().manual_seed(0)
     total = sum((x * torch.rand(x.shape, generator=generator)).sum() for x in outputs)
     if not isinstance(total, torch.Tensor) or not total.requires_grad:
@@ -132,11 +150,20 @@ def difference(expected, got, tolerance):
         return next((p for p in (difference(a, b, tolerance) for a, b in zip(expected, got)) if p), None)
     if isinstance(expected, torch.Tensor):
         return tensor_difference(expected, got, tolerance)
-    if isinstance(expected, float) and isinstance(got, int | float | torch.Tensor):
-        got = float(got)
+    if isinstance(expected, bool | float):
+        got = plain(got)
+    if isinstance(expected, bool) and isinstance(got, int | float) and got in (0, 1):
+        got = bool(got)
+    if isinstance(expected, float) and isinstance(got, int | float):
         near = math.isclose(expected, got, rel_tol=tolerance, abs_tol=tolerance) or expected == got
         return None if near else f"{got:.6g} is not {expected:.6g}"
     return None if type(expected) is type(got) and expected == got else f"{got!r} is not {expected!r}"
+
+
+def plain(value):
+    """Return Python's own number or boolean for a one-element tensor or a NumPy scalar, and anything else as it is."""
+    size = value.numel() if isinstance(value, torch.Tensor) else getattr(value, "size", None)
+    return value.item() if hasattr(value, "item") and size == 1 else value
 
 
 def tensor_difference(expected, got, tolerance):

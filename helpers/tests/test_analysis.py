@@ -86,3 +86,11 @@ def test_plots_draw_what_they_are_given():
     figure = plots.head_grid([WEIGHTS.expand(1, 4, 3, 3)] * 2, list("abc"))
     assert len(figure.axes) == 8
     plots.plt.close("all")
+
+
+def test_interval_curves_draw_a_line_and_a_band_for_each_label():
+    results = {"a": [seed_interval([1.0, 1.1, 1.2]), seed_interval([2.0, 2.1, 2.2])]}
+    ax = plots.interval_curves([1, 2], results, "x", "y", "t")
+    assert ax.get_title() == "t" and len(ax.lines) == 1 and len(ax.collections) == 1
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), [1.1, 2.1])
+    plots.plt.close("all")

@@ -4,11 +4,13 @@ import math
 import re
 import time
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
 from helpers.checks import attention_basics as checks
+from helpers.checks.core import difference
 
 EXERCISES = {
     "softmax": checks._softmax,
@@ -130,16 +132,85 @@ def leaks_by_derivative(attend, x):
     return bool(sizes.triu(1).max() > 1e-4)
 
 
+def attention_as_a_list(query, key, value, mask=None):
+    return list(attention_finite(query, key, value, mask))
+
+
+def leaks_as_a_tensor(attend, x):
+    moved = []
+    for position in range(1, len(x)):
+        changed = x.clone()
+        changed[position] += 1.0
+        moved.append((attend(changed) - attend(x))[:position].abs().max())
+    return (torch.stack(moved) > 1e-4).any()
+
+
 RIGHT = {
     "softmax": [softmax_shifted, softmax_by_logarithm],
-    "attention": [attention_finite, attention_einsum],
+    "attention": [attention_finite, attention_einsum, attention_as_a_list],
     "causal_mask": [causal_by_comparison, causal_by_loop],
     "padding_mask": [padding_by_comparison, padding_by_loop],
     "layer_norm": [layer_norm_by_hand, layer_norm_pytorch],
     "position_encoding": [encoding_by_slices, encoding_by_loop],
     "block": [block_in_two_branches, block_in_a_loop],
-    "leaks": [leaks_by_change, leaks_by_derivative],
+    "leaks": [
+        leaks_by_change,
+        leaks_by_derivative,
+        leaks_as_a_tensor,
+        lambda a, x: leaks_as_a_tensor(a, x).numpy()[()],
+        lambda a, x: int(leaks_by_change(a, x)),
+        lambda a, x: leaks_as_a_tensor(a, x).reshape(1),
+    ],
 }
+
+
+def softmax_exps(scores):
+    return (scores - scores.amax(dim=-1, keepdim=True)).exp()
+
+
+def attention_filled(query, key, value, mask=None, number=-100.0):
+    scores = query @ key.transpose(-2, -1) / math.sqrt(query.size(-1))
+    if mask is None:
+        return scores.softmax(-1) @ value, scores.softmax(-1)
+    weights = scores.masked_fill(~mask, number).softmax(-1) * mask
+    return weights @ value, weights
+
+
+def attention_with_turned_mask(query, key, value, mask=None):
+    turned = mask.transpose(1, 2) if mask is not None and mask.dim() == 3 else mask
+    return attention_finite(query, key, value, turned)
+
+
+def attention_of_square_scores(query, key, value, mask=None):
+    return attention_finite(query, key[..., : query.size(-2), :], value[..., : query.size(-2), :], mask)
+
+
+def layer_norm_detached(x, weight, bias, eps, which):
+    mean, variance = x.mean(-1, keepdim=True), x.var(-1, keepdim=True, unbiased=False)
+    mean = mean.detach() if "mean" in which else mean
+    variance = variance.detach() if "variance" in which else variance
+    return weight * (x - mean) / torch.sqrt(variance + eps) + bias
+
+
+def layer_norm_without_keepdim_on_squares(x, weight, bias, eps):
+    if x.dim() == 2 and x.size(0) == x.size(1):
+        return weight * (x - x.mean(-1)) / torch.sqrt(x.var(-1, unbiased=False) + eps) + bias
+    return layer_norm_by_hand(x, weight, bias, eps)
+
+
+def leaks_with(moves, limit=1e-4, positions=None, change=slice(None)):
+    """Return a leak test that measures each change by `moves(moved)`, a function of the outputs before it."""
+
+    def leaks(attend, x):
+        for position in positions(len(x)) if positions else range(1, len(x)):
+            changed = x.clone()
+            changed[position, change] += 1.0
+            if moves((attend(changed) - attend(x))[:position]) > limit:
+                return True
+        return False
+
+    return leaks
+
 
 # Wrong answers that are no known mistake: the checker finds them by what they return.
 WRONG = {
@@ -151,6 +222,8 @@ WRONG = {
         lambda s: s.sub_(s.amax(-1, keepdim=True)).softmax(-1),
         lambda s: s.softmax(dim=-1).tolist(),
         lambda s: (s - s.amax(-1)).softmax(-1),
+        lambda s: s.softmax(-1) / (1 + 1e-4),
+        lambda s: (e := softmax_exps(s)) / (e.sum(-1, keepdim=True) + 1e-4),
     ],
     "attention": [
         lambda q, k, v, m=None: attention_finite(q, k, v, m)[0],
@@ -160,6 +233,11 @@ WRONG = {
         lambda q, k, v, m=None: (F.scaled_dot_product_attention(q, k, v, attn_mask=m), q),
         lambda q, k, v, m=None: attention_finite(q.clamp(-3, 3), k, v, m),
         lambda q, k, v, m=None: attention_finite(q, k, v, m if m is None or m.dim() > 2 else m.T),
+        attention_filled,
+        lambda q, k, v, m=None: attention_filled(q, k, v, m, -1e5),
+        attention_with_turned_mask,
+        attention_of_square_scores,
+        lambda q, k, v, m=None: attention_finite(q, k, v, m if m is None or m.dim() > 1 else m.unsqueeze(-1)),
     ],
     "causal_mask": [
         lambda n: torch.ones(n, n, dtype=torch.bool),
@@ -184,6 +262,10 @@ WRONG = {
         lambda x, w, b, e: w * x / torch.sqrt((x**2).mean(-1, keepdim=True) + e) + b,
         lambda x, w, b, e: x,
         lambda x, w, b, e: layer_norm_pytorch(x, b, w, e),
+        lambda x, w, b, e: layer_norm_detached(x, w, b, e, "mean and variance"),
+        lambda x, w, b, e: layer_norm_detached(x, w, b, e, "mean"),
+        lambda x, w, b, e: layer_norm_detached(x, w, b, e, "variance"),
+        layer_norm_without_keepdim_on_squares,
     ],
     "position_encoding": [
         lambda n, d: torch.zeros(n, d),
@@ -208,6 +290,16 @@ WRONG = {
         lambda a, x: len(x) > 4,
         lambda a, x: (leaks_by_change(a, x), 0),
         lambda a, x: "True" if leaks_by_change(a, x) else "False",
+        leaks_with(lambda moved: moved.max()),
+        leaks_with(lambda moved: moved.sum().abs()),
+        leaks_with(lambda moved: moved.mean().abs()),
+        leaks_with(lambda moved: moved.sum(0).abs().max()),
+        leaks_with(lambda moved: moved[:, 0].abs().max()),
+        leaks_with(lambda moved: moved.abs().max(), change=0),
+        leaks_with(lambda moved: moved.abs().max(), positions=lambda length: (1, length - 1)),
+        leaks_with(lambda moved: max(moved[0].abs().max(), moved[-1].abs().max())),
+        leaks_with(lambda moved: moved.abs().max(), limit=0.0),
+        leaks_with(lambda moved: moved.abs().max(), limit=0.1),
     ],
 }
 
@@ -250,3 +342,81 @@ def test_a_known_mistake_gets_its_own_hint(name, number, capsys):
 @pytest.mark.parametrize("name", EXERCISES)
 def test_every_exercise_meets_five_wrong_answers(name):
     assert len(EXERCISES[name].mistakes) + len(WRONG[name]) >= 5 and len(RIGHT[name]) >= 2
+
+
+# Right values, and a backward pass that fails.
+
+
+def softmax_divided_in_place(scores):
+    exps = softmax_exps(scores)
+    exps /= exps.sum(-1, keepdim=True)
+    return exps
+
+
+def attention_masked_in_place(query, key, value, mask=None):
+    if mask is None:
+        return attention_finite(query, key, value)
+    weights = (query @ key.transpose(-2, -1) / math.sqrt(query.size(-1))).masked_fill(~mask, -1e30).softmax(-1)
+    weights *= mask
+    return weights @ value, weights
+
+
+def block_added_in_place(x, attend, feed_forward, norm_1, norm_2, norm_first):
+    x = x.clone()
+    if norm_first:
+        x += attend(norm_1(x))
+        x += feed_forward(norm_2(x))
+        return x
+    x = norm_1(x + attend(x))
+    return norm_2(x + feed_forward(x))
+
+
+@pytest.mark.parametrize(
+    ("name", "answer"),
+    [
+        ("softmax", softmax_divided_in_place),
+        ("attention", attention_masked_in_place),
+        ("block", block_added_in_place),
+    ],
+)
+def test_an_in_place_step_is_named_and_does_not_stop_the_notebook(name, answer, capsys):
+    assert check(name)(answer) is False
+    printed = capsys.readouterr().out
+    assert "the values are right, but an in-place step" in printed and "write `x = x / ...`" in printed
+
+
+def test_another_error_in_the_backward_pass_is_shown(capsys):
+    class Broken(torch.autograd.Function):
+        @staticmethod
+        def forward(context, scores):
+            return scores.softmax(-1)
+
+        @staticmethod
+        def backward(context, gradient):
+            raise ValueError("no backward pass here")
+
+    assert checks.check_softmax(Broken.apply) is False
+    assert "no backward pass here" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("got", [True, 1, 1.0, torch.tensor(True), torch.tensor([1]), np.True_, np.array([True])])
+def test_a_boolean_counts_in_every_form(got):
+    assert difference(True, got, 0.0) is None and difference(False, got, 0.0)
+
+
+@pytest.mark.parametrize("got", ["True", 2, 0.5, torch.tensor([True, True]), [True], torch.tensor([0.3])])
+def test_what_is_no_boolean_does_not_count_as_one(got):
+    assert difference(True, got, 0.0) and difference(False, got, 0.0)
+
+
+def test_several_numbers_are_no_number():
+    assert difference(1.0, torch.ones(2), 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "stub"),
+    [("attention", "my_attention"), ("layer_norm", "my_layer_norm"), ("block", "my_block"), ("leaks", "leaks")],
+)
+def test_messages_use_the_name_of_the_stub(name, stub, capsys):
+    check(name)(lambda *arguments: ...)
+    assert capsys.readouterr().out == f"not written yet: {stub}\n"

@@ -482,8 +482,8 @@ print("the lower the temperature, the fewer different names; copies stay below 8
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 5.3 FullTransformer: bigger, and suddenly brilliant
 #
-# The Transformer of "Attention Is All You Need" has two halves. The **encoder** reads one sequence (the *source*), every position
-# attending to every other. The **decoder** writes another (the *target*): a causal language model like MiniFormer,
+# The Transformer of "Attention Is All You Need" has two halves. The **encoder** reads one sequence (the *source*), every
+# position attending to every other. The **decoder** writes another (the *target*): a causal language model like MiniFormer,
 # with one more attention in each layer, **cross-attention**, whose queries come from the decoder and whose keys and
 # values come from the encoder's output. In translation the source is the English sentence, the target the Japanese.
 #
@@ -873,7 +873,12 @@ plots.head_grid(full_attention["decoder"], letters, title=title)
 plt.show()
 
 # %% [markdown]
-# Eight maps instead of one, and they differ: no two have their bright cells in the same places.
+# Eight maps instead of one, and they differ: no two have their brightest cells in the same places.
+
+# %%
+maps = torch.cat(full_attention["decoder"], dim=1)[0]  # two (1, 4, T, T) → (8, T, T)
+assert len(maps[:, 1:].argmax(-1).unique(dim=0)) == 8
+print("eight heads, eight different patterns of brightest cells")
 
 # %% [markdown] slideshow={"slide_type": "subslide"}
 # Enlarge one row: the letter "a", from which both must predict "t". For FullTransformer, take the mean over the eight
@@ -888,8 +893,12 @@ plots.attention_heatmap(rows, who, letters, title='The row of "a": who looks whe
 plt.show()
 
 # %% [markdown]
-# MiniFormer gives the largest weight to "c", the letter before. In FullTransformer's mean the weight is spread over
-# several letters.
+# MiniFormer gives the largest weight to "c", the letter before. In FullTransformer's mean no letter gets as much.
+
+# %%
+assert rows[0].argmax() == at_a - 1
+assert rows[1].max() < rows[0].max()
+print("the brightest cell of the two rows is MiniFormer's, on the letter before")
 
 # %% [markdown]
 # The same in BertViz's head view: the tokens twice, queries on the left, keys on the right; the stronger a line, the
