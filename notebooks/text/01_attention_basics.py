@@ -128,7 +128,7 @@ assert values.min() < weights @ values < values.max()
 assert weights.argmax() == match.argmax() and weights.min() > 0
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# **Where do queries, keys and values come from?** In this chapter all three are computed from the same tokens (a
+# **Where do queries, keys and values come from?** In most of this chapter all three are computed from the same tokens (a
 # **token** is one piece of text, here a word). This is the example that you carry through the chapter: three tokens,
 # each a vector of `d_model = 4` numbers, its **features**. Here the numbers are chosen so that you can read them. In a
 # trained model they are learned.
@@ -219,8 +219,8 @@ assert torch.allclose(weights.sum(dim=-1), torch.ones(3))
 # %% [markdown]
 # The last step averages the values: row $i$ of the output is the average of all rows of $V$ under the weights of row
 # $i$. All three steps fit into one function, and it gives back both the output and the weights. The comments say the
-# shapes: $T_q$ queries, $T_k$ keys, and `...` for any axes in front. Such an axis holds, for
-# example, the sequences of a **batch**: several sequences that are computed at once.
+# shapes: $T_q$ queries, $T_k$ keys, and `...` for any axes in front. Such an axis holds, for example, the sequences of a
+# **batch**: several sequences that are computed at once.
 
 # %%
 def attention(Q, K, V):
@@ -338,8 +338,9 @@ print("loop == matrix product == einsum == PyTorch")
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 1.3 Why divide by √d?
 #
-# **Why are the scores divided by $\sqrt{d_k}$?** The paper that introduced the Transformer is "Attention Is All You
-# Need" (Vaswani et al. 2017); from here on it is "the paper". Its formula has one thing that yours has not:
+# **Why are the scores divided by $\sqrt{d_k}$?** The paper that introduced the **Transformer**, a model made of layers
+# of attention (section 1.7 builds one), is "Attention Is All You Need" (Vaswani et al. 2017); from here on it is "the
+# paper". Its formula has one thing that yours has not:
 #
 # $$\operatorname{Attention}(Q, K, V) = \operatorname{softmax}\!\left(\frac{Q K^\top}{\sqrt{d_k}}\right) V$$
 #
@@ -349,7 +350,8 @@ print("loop == matrix product == einsum == PyTorch")
 # <details><summary>Answer</summary>
 #
 # It becomes sharp. Many people guess "flat". A dot product is a sum of $d_k$ products; the more of them, the further
-# the sum strays from zero. Large *differences* between scores are what makes a softmax one-hot.
+# the sum strays from zero. Large *differences* between scores are what makes a softmax **one-hot**: one weight is near
+# 1, all others are near 0.
 #
 # </details>
 
@@ -380,7 +382,7 @@ assert (16 * small).softmax(-1).max() > 0.99 and small.softmax(-1).max() < 0.5
 
 # %% [markdown]
 # Why is sharp bad? Because of the **gradient**, by which the model learns. The derivative of weight $w_i$ with respect
-# to score $s_j$ is $w_i (1 - w_i)$ if $i = j$, and $-w_i w_j$ otherwise. If one weight is 1 and the others are 0, *all*
+# to score $s_j$ is $w_i (1 - w_i)$ if $i = j$, and $-w_i w_j$ otherwise. If one weight is 1 and the others are 0 (**one-hot**), *all*
 # of these are 0. Check the formula against PyTorch's automatic derivative.
 
 # %%
@@ -400,7 +402,8 @@ assert by_formula.abs().max() > 0.2 and largest < 1e-4  # scores x 1, scores x 1
 # the random numbers). Three things say how a softmax does: the variance of its scores; the **entropy** of its weights
 # $-\sum_j w_j \ln w_j$, which is $\ln 16 = 2.77$ when all sixteen are alike and 0 when one has everything (its unit,
 # with the natural logarithm, is the *nat*); and the size of its derivative, the square root of the sum of squares of
-# all entries. Of that, take the *median*, which is the typical query; the mean; and the share of queries above 0.1.
+# all entries. Of that, take the *median* (half of the queries lie below it, so it describes the typical query), the
+# mean, and the share of queries above 0.1.
 
 # %%
 def measure(d_k, scaled, seed):
@@ -658,6 +661,8 @@ for mask in (None, finished_attention.causal_mask(5), random_mask):
     torch.testing.assert_close(my_weights, their_weights)
     torch.testing.assert_close(mine, theirs)
     torch.testing.assert_close(mine, F.scaled_dot_product_attention(q, k, v, attn_mask=mask))
+few = q[:, :2]  # two queries, five keys
+torch.testing.assert_close(attention(few, k, v)[0], F.scaled_dot_product_attention(few, k, v))
 print("attention == helpers == torch.nn.functional, with and without masks;", tuple(mine.shape))
 
 
@@ -723,7 +728,8 @@ assert find_leak(lambda ids: model(ids, use_causal_mask=False), ids).kind == "fu
 # %% [markdown]
 # When does padding need a mask of its own? Under a causal mask, padding on the right is future anyway: no real token
 # sees it, with or without a padding mask. Without the causal mask it matters. Then the leak test runs a sequence with
-# and without its padding, and the real tokens must not notice.
+# and without its padding, and the real tokens must not notice. (With no mask at all the future leaks too; `find_leak`
+# names the leak that moves an output most.)
 
 # %%
 padded = torch.tensor([[8, 4, 0, 0, 0]])
@@ -920,8 +926,9 @@ assert change > 0.1
 # **What can a head look for?** (A **head** is one attention with its own queries, keys and values.) Clark et al. (2019,
 # section 3) looked into a trained model, BERT. They found heads for the previous or the next token, and heads that
 # spread their weight widely. You make such patterns here by *choosing* queries and keys, and the function from section
-# 1.4 does the rest. The others below show what queries and keys can express, whether or not a model learns it. None
-# needs a special mechanism, and no matrix of weights is typed in.
+# 1.4 does the rest. Of the five patterns below, "previous token" and "global" are of the kinds they found; the other
+# three show what queries and keys can express, whether or not a model learns it. None needs a special mechanism, and no
+# matrix of weights is typed in.
 
 # %%
 sentence = "The cat sat on the mat today .".split()
@@ -1089,8 +1096,8 @@ assert layer_norm(torch.full((4,), 5.0)).tolist() == [0, 0, 0, 0]  # no spread: 
 #
 # $$\operatorname{FFN}(x) = \max(0,\, x W_1 + b_1)\, W_2 + b_2$$
 #
-# $W_1$ and $W_2$ are learned matrices, $b_1$ and $b_2$ learned vectors, the *biases*; `nn.Linear` holds one of each. It
-# is applied to every token separately: all tokens at once or one by one gives the same.
+# $W_1$ and $W_2$ are learned matrices, $b_1$ and $b_2$ learned vectors, the *biases*; `nn.Linear` holds one matrix and
+# one bias. The network is applied to every token separately: all tokens at once or one by one gives the same.
 
 # %%
 seed_everything(0)
@@ -1129,9 +1136,11 @@ assert F.gelu(line).min() < -0.1
 
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# **Where do dead ReLUs come from?** A ReLU unit is **dead** if its input is negative for every example. Then its output
-# and its gradient are 0, and more training on the same examples cannot wake it. Are units dead from the beginning, or do
-# they die? Train a small network with three learning rates, on ten seeds, and count.
+# **Where do dead ReLUs come from?** Each of the numbers between the two matrices belongs to one **unit**: a column of
+# $W_1$, its bias and the ReLU behind it. A ReLU unit is **dead** if the input of its ReLU is negative for every example.
+# Then its output and its gradient are 0, and more training on the same examples cannot wake it. Are units dead from the
+# beginning, or do they die? Train a small network with 64 units to imitate a random matrix (its target is `x @ matrix`),
+# with three learning rates, on ten seeds, and count.
 #
 # <details><summary>Predict first: with which learning rate do units die?</summary>
 #
@@ -1237,7 +1246,7 @@ def gradient_sizes(residual, normalised, larger, seed):
     for layer in layers:
         y = layer(layer_norm(x) if normalised else x)
         x = x + y if residual else y
-    (x * direction).mean().backward()
+    (x * direction).mean().backward()  # any loss will do: this one weighs the outputs at random
     return [layer[0].weight.grad.norm().item() for layer in layers]
 
 
@@ -1276,7 +1285,7 @@ interval_curves(range(1, 25), bands, "layer", "log10 of the gradient's size", ti
 plt.show()
 
 # %% [markdown]
-# See the plain stack: layer 24 gets a gradient, and the layers below get less and less, until next to nothing is left
+# See the plain stack: layer 24 gets a gradient, and the layers before it less and less, until next to nothing is left
 # for the first. The two stacks with a residual stay level.
 #
 # Notice what this does *not* say. Larger initial weights also keep the gradient, at least at the start of training: it
@@ -1473,8 +1482,8 @@ assert dict(pairs[0].tolist())[question.item()] == answer.item()
 # scores are called *logits*) and the attention weights.
 #
 # Three switches take away one thing each: the attention (then all weights are alike), the positions, the scale. The
-# fourth, `init`, chooses the initial weights of the projections: "xavier" keeps the variance of what passes through
-# them; "default" is what PyTorch does by itself, and is smaller.
+# fourth, `init`, chooses the initial weights of the three **projections** (the learned $W_Q$, $W_K$ and $W_V$): "xavier"
+# keeps the variance of what passes through them; "default" is what PyTorch does by itself, and is smaller.
 
 # %%
 class LookUp(nn.Module):
@@ -1516,8 +1525,11 @@ print("weights on the 8 pairs:", tuple(weights.shape))
 # %% [markdown]
 # Train once and look. `fit` is the training loop of the series: it wants a model, examples for training, examples for
 # **validation** (which are not trained on and say how well it goes), and a loss. An **epoch** is one pass over all
-# training examples. The loss is the **cross-entropy**, minus the logarithm of the probability that the model gives
-# to the right value, summed over the examples. Accuracy is measured on 500 examples that training has not seen.
+# training examples. A softmax turns the logits into probabilities. The loss is the **cross-entropy**, minus the
+# logarithm of the probability that the model gives to the right value. `loss` returns its sum and the number of
+# examples; `fit` divides, so the printed numbers are means. At the end `fit` puts back the weights of the epoch that did
+# best on the validation examples. **Accuracy** is the share of right answers, here on 500 examples that training has
+# not seen.
 
 # %% tags=["nbval-ignore-output"]
 def loss(model, pairs, question, answer):
@@ -1549,6 +1561,7 @@ with torch.no_grad():
 rows, columns = [f"{k}?" for k in questions.tolist()], [f"{k}: {v}" for k, v in pairs[0].tolist()]
 attention_heatmap(weights, rows, columns, title="Each question finds its pair")
 plt.show()
+assert torch.equal(pairs[0, weights.argmax(dim=-1), 0], questions)  # looked at: the key asked for
 
 # %% [markdown]
 # See one bright cell in every row, in the column whose key is the one asked for. The model has invented the dictionary
@@ -1664,9 +1677,9 @@ for init in ("xavier", "default"):
 # It does, and the sharper the wider it is. With the scale the start is the same at every width: that is what the scale
 # does.
 #
-# It does not help every small model. With the smaller initial weights the model without the scale starts less sharp. It
-# keeps up here: every seed reaches the top, though after two epochs it may still be behind. (All this is one task and
-# one layer, and shows no more than that.)
+# How much it helps depends on the initial weights. With the smaller ones the model without the scale starts less sharp,
+# and its loss after two epochs is lower than with "xavier": it may still be behind, but in the end every seed reaches
+# the top. (All this is one task and one layer, and shows no more than that.)
 
 # %%
 scaled, unscaled = after_two["by content"], after_two["by content, no scale"]
@@ -1728,9 +1741,9 @@ print(tuple(bug_1(q, k, v).shape))
 # The scale. Write `q @ k.transpose(-2, -1) / math.sqrt(q.size(-1))`. With width 64 the scores are eight times too large.
 #
 # The test: repeat all features four times, and divide them by √2. Each dot product doubles (4 / 2), the width is four
-# times as large, and √4 = 2. So scaled attention does not change. No version passes in which the width acts wrongly on
-# the weights. Versions with other bugs may: one that scales three times too much, or one that just gives back `v`. So a
-# second assertion compares with PyTorch.
+# times as large, and √4 = 2. So scaled attention does not change. The test looks at the effect of the width and at
+# nothing else. Versions with other bugs may pass: one whose scores are three times too large, or one that just gives
+# back `v`. So further assertions compare with PyTorch.
 #
 # </details>
 
@@ -1846,11 +1859,11 @@ print(tuple(Bug4()(q).shape))
 #
 # </details>
 #
-# The test belongs into every project: after one backward pass every parameter has a gradient that is not zero.
+# The test belongs in every project: after one backward pass every parameter has a gradient that is not zero.
 #
 # One parameter is an exception: the bias of the keys. It adds the same number to all scores of a row, and a softmax does
-# not notice. Its true gradient is 0, and what you find there is rounding. So the test asks for more than 1e-7, and lets
-# the key bias off. Your own `Block` shows it.
+# not notice. Its true gradient is 0, and what you find there is rounding. So the test asks for at least 1e-7, and skips
+# the key bias. Your own `Block` shows it.
 
 # %%
 class Fixed4(Bug4):
@@ -2028,8 +2041,8 @@ assert tokens_see_one_another(bug_8)
 # %% [markdown]
 # <details><summary>The mistake</summary>
 #
-# `reshape` straight from (B, H, T, D) cuts the numbers in memory order. The first row of the result then holds four
-# *tokens* of head 1 instead of four *heads* of token 1. `.transpose(1, 2)` must come first.
+# `reshape` straight from (B, H, T, D) cuts the numbers in memory order. The first row of the result then holds the first
+# four *tokens* of the first head instead of the four *heads* of the first token. `.transpose(1, 2)` must come first.
 #
 # The test does one head alone, on its own slice of the features, and looks for the result in that slice.
 #
@@ -2045,6 +2058,8 @@ def heads_land_in_their_slices(attend):
 
 
 exposes(heads_land_in_their_slices, bug_8, right_heads)
+first_head = attention(q[..., :16], k[..., :16], v[..., :16])[0]  # (B, T, D)
+assert torch.allclose(bug_8(q, k, v)[:, 0], first_head[:, :4].flatten(1), atol=1e-5)
 
 
 # %% [markdown] slideshow={"slide_type": "slide"}
@@ -2067,8 +2082,8 @@ print(tuple(bug_9(q, k, v).shape))
 #
 # The sign: `mask * -1e9` pushes down what one *may* see. Each token but the last sees only its future. The last has no
 # future: all its scores are pushed down alike, the -1e9 swallows what was left of them in rounding, and it sees all six
-# tokens with weight 1/6. Write `~mask * -1e9`, or
-# better `masked_fill(~mask, ...)`. A model that is trained to predict the next word reads it off.
+# tokens with weight 1/6. Write `~mask * -1e9`, or better `masked_fill(~mask, ...)`. A model that is trained to predict
+# the next word would simply read that word off.
 #
 # </details>
 #
@@ -2379,7 +2394,10 @@ print(f"look-up by key: accuracy {with_attention} with attention, {without_atten
 # | validation | measuring on examples that are not trained on |
 # | token | one piece of text, here a word; for the model, one vector |
 # | query, key, value | what a token looks for, what it offers, what it hands over |
-# | score | dot product of a query and a key, divided by $\sqrt{d_k}$ |
+# | score | dot product of a query and a key; before the softmax it is divided by $\sqrt{d_k}$ |
+# | one-hot | one entry is 1 (for a softmax: nearly 1), all others are 0 |
+# | logits | scores before the softmax that gives probabilities |
+# | cross-entropy | minus the logarithm of the probability given to the right answer |
 # | softmax | turns a row of numbers into positive weights that add up to 1 |
 # | attention weights | the softmax of the scores; row = query, column = key |
 # | self-attention | attention in which queries, keys and values come from the same tokens |
