@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from scipy import stats
 
+from helpers.collect import collect_attention, collecting_attention  # noqa: F401  (part of this room's contract)
+
 
 def check_weights(weights):
     """Raise unless `weights` is a floating-point tensor (..., T_q, T_k) of numbers from 0 to 1."""

@@ -84,9 +84,9 @@ def scaled_dot_product_attention(query, key, value, mask=None):
         raise ValueError(f"query has {query.size(-1)} features, key has {key.size(-1)}; a dot product needs as many")
     if key.size(-2) != value.size(-2) or key.size(-2) == 0:
         raise ValueError(f"key has {key.size(-2)} positions, value has {value.size(-2)}; as many, at least one, needed")
-    scores = (
-        query @ key.transpose(-2, -1) / math.sqrt(query.size(-1))
-    )  # (..., T_q, D) @ (..., D, T_k) → (..., T_q, T_k)
+    # The query is divided and not the scores: the same number, and (..., T_q, D) is the smaller tensor.
+    query = query / math.sqrt(query.size(-1))
+    scores = query @ key.transpose(-2, -1)  # (..., T_q, D) @ (..., D, T_k) → (..., T_q, T_k)
     check_mask(mask, scores.shape)
     if mask is None:
         weights = scores.softmax(dim=-1)

@@ -1,4 +1,4 @@
-"""BertViz: its head view as a page that needs no network, and attention weights as JSON files.
+"""BertViz: its head view and model view as a page that needs no network, and attention weights as JSON files.
 
 Readers meet these through `helpers.plots`.
 """
@@ -34,19 +34,24 @@ def head_views(views, height=380):
     """Return several head views side by side: one copy of the libraries, which are most of the size, serves all.
 
     Args:
-        views: a dictionary from heading to a dictionary of `head_view`'s arguments.
+        views: a dictionary from heading to a dictionary of `head_view`'s arguments; with `"whole_model": True` it is
+            BertViz's model view instead, every head of every layer as a small picture (Vig 2019, section 3.2).
         height: of the tallest view, in pixels.
     """
-    from bertviz import head_view as bertviz_head_view  # here, because importing it takes a while
+    import bertviz  # here, because importing it takes a while
     from IPython.display import HTML
 
     columns = []
     for number, (heading, arguments) in enumerate(views.items()):
         arguments = {name: _rounded(value) for name, value in arguments.items()}
-        view = bertviz_head_view(**arguments, html_action="return", prettify_tokens=False).data
+        whole_model = arguments.pop("whole_model", False)
+        draw = bertviz.model_view if whole_model else bertviz.head_view
+        view = draw(**arguments, html_action="return", prettify_tokens=False).data
         view = re.sub(r"<script src=[^>]*></script>", "", view)  # require.js from the network
         view = re.sub(r"bertviz-[0-9a-f]{32}", f"bertviz-{number}", view)  # the random id would differ every time
-        columns.append(f"<div style='flex: 1; min-width: 290px'><b>{html.escape(heading)}</b>{view}</div>")
+        # A model view is about a thousand pixels wide: make it smaller, and let it scroll where that is not enough.
+        style = "flex: 3; min-width: 590px; overflow-x: auto; zoom: 0.6" if whole_model else "flex: 1; min-width: 290px"
+        columns.append(f"<div style='{style}'><b>{html.escape(heading)}</b>{view}</div>")
     scripts = [
         files("xstatic.pkg.jquery").joinpath("data", "jquery.slim.min.js").read_text(encoding="utf-8"),
         files("mpld3").joinpath("js", "d3.v5.min.js").read_text(encoding="utf-8"),
@@ -61,6 +66,14 @@ def head_views(views, height=380):
         '<div><iframe title="BertViz head view" style="width: 100%; border: 0" '
         f'height="{height}" srcdoc="{page}"></iframe></div>'
     )
+
+
+def model_view(attention=None, tokens=None, height=500, **named):
+    """Return BertViz's model view: every head of every layer at once; a click enlarges one (Vig 2019, section 3.2).
+
+    Args as for `head_view`; `display_mode="light"` or `"dark"` sets the background.
+    """
+    return head_views({"": {"attention": attention, "tokens": tokens, "whole_model": True, **named}}, height)
 
 
 def _rounded(value):

@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import seaborn as sns
 import torch
 
-from helpers.bertviz_files import head_view, head_views, load_attention, save_attention  # noqa: F401  (part of this room's contract)
+from helpers.bertviz_files import head_view, head_views, load_attention, model_view, save_attention  # noqa: F401  (part of this room's contract)
 
 PALETTE = sns.color_palette("colorblind")
 
@@ -183,4 +183,44 @@ def interval_curves(x, curves, xlabel, ylabel, title, log="", ax=None):
         ax.set_yscale("log")
     ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
     ax.legend(fontsize="small")
+    return ax
+
+
+def matrix_blocks(matrix, row_blocks=None, column_blocks=None, title="", ax=None):
+    """Draw a small matrix with its numbers, and lines between blocks of rows or columns that have a name each.
+
+    Args:
+        matrix: (rows, columns).
+        row_blocks, column_blocks: a dictionary from name to number of rows or columns, in order; None for no blocks.
+        title: what the picture shows.
+        ax: where to draw (default: a new figure).
+
+    Returns:
+        the matplotlib axes.
+    """
+    matrix = torch.as_tensor(matrix).detach().float().cpu()
+    rows, columns = matrix.shape
+    if ax is None:
+        _, ax = plt.subplots(figsize=(0.62 * columns + 1.6, 0.36 * rows + 1.2))
+    limit = float(matrix.abs().max())
+    sns.heatmap(matrix.numpy(), ax=ax, vmin=-limit, vmax=limit, cmap="vlag", annot=True, fmt=".2f", cbar=False,
+                annot_kws={"fontsize": "small"})  # fmt: skip
+    for blocks, size, line, ticks in (
+        (row_blocks, rows, ax.axhline, ax.set_yticks),
+        (column_blocks, columns, ax.axvline, ax.set_xticks),
+    ):
+        if blocks is None:
+            ticks([i + 0.5 for i in range(size)], range(size))
+            continue
+        if sum(blocks.values()) != size:
+            raise ValueError(f"the blocks {blocks} add up to {sum(blocks.values())}, but there are {size}")
+        end, middles = 0, []
+        for width in blocks.values():
+            middles.append(end + width / 2)
+            end += width
+            if end < size:
+                line(end, color="black", linewidth=2.5)
+        ticks(middles, list(blocks))
+    ax.tick_params(axis="both", rotation=0, length=0)
+    ax.set_title(title)
     return ax

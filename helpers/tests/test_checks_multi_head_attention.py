@@ -1,0 +1,262 @@
+"""The checkers of chapter 3 accept right answers by any route, and reject the stub and plausible wrong ones."""
+
+import re
+import time
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from helpers.attention import scaled_dot_product_attention
+from helpers.checks import multi_head_attention as checks
+
+EXERCISES = {
+    "split_heads": checks._split_heads,
+    "join_heads": checks._join_heads,
+    "unpack": checks._unpack,
+    "pack": checks._pack,
+    "by_loop": checks._by_loop,
+    "fused": checks._fused,
+    "part_of_head": checks._part_of_head,
+    "grouped_query_attention": checks._grouped_query_attention,
+}
+
+
+def check(name):
+    return getattr(checks, f"check_{name}")
+
+
+# Right answers, each by two routes: the solution's and another.
+
+
+def split_by_unflatten(x, num_heads):
+    return x.unflatten(-1, (num_heads, -1)).transpose(1, 2)
+
+
+def split_by_chunks(x, num_heads):
+    return torch.stack(x.chunk(num_heads, dim=-1), dim=1)
+
+
+def join_by_flatten(heads):
+    return heads.transpose(1, 2).flatten(2)
+
+
+def join_by_cat(heads):
+    return torch.cat(heads.unbind(1), dim=-1)
+
+
+def unpack_by_unflatten(in_proj_weight, num_heads):
+    return tuple(third.unflatten(0, (num_heads, -1)).transpose(1, 2) for third in in_proj_weight.chunk(3))
+
+
+def unpack_by_loop(in_proj_weight, num_heads):
+    d_model = in_proj_weight.size(1)
+    D = d_model // num_heads
+    starts = [[part * d_model + head * D for head in range(num_heads)] for part in range(3)]
+    return [torch.stack([in_proj_weight[start : start + D].T for start in row]) for row in starts]
+
+
+def pack_by_transpose(W_Q, W_K, W_V):
+    return torch.cat([W.transpose(1, 2).flatten(0, 1) for W in (W_Q, W_K, W_V)])
+
+
+def pack_side_by_side(W_Q, W_K, W_V):
+    return torch.cat([head for W in (W_Q, W_K, W_V) for head in W], dim=1).T
+
+
+def loop_of_heads(x, W_Q, W_K, W_V, W_O):
+    heads = [scaled_dot_product_attention(x @ q, x @ k, x @ v)[0] for q, k, v in zip(W_Q, W_K, W_V)]
+    return torch.cat(heads, dim=-1) @ W_O
+
+
+def sum_of_heads(x, W_Q, W_K, W_V, W_O):
+    total = 0
+    for q, k, v, o in zip(W_Q, W_K, W_V, W_O.chunk(len(W_Q))):
+        total = total + F.scaled_dot_product_attention(x @ q, x @ k, x @ v) @ o
+    return total
+
+
+def fused_by_chunks(x, in_weight, in_bias, out_weight, out_bias, num_heads, mask=None):
+    q, k, v = (split_by_unflatten(p, num_heads) for p in F.linear(x, in_weight, in_bias).chunk(3, dim=-1))
+    output, weights = scaled_dot_product_attention(q, k, v, mask)
+    return F.linear(join_by_flatten(output), out_weight, out_bias), weights
+
+
+def fused_by_einsum(x, in_weight, in_bias, out_weight, out_bias, num_heads, mask=None):
+    B, T, d_model = x.shape
+    qkv = (x @ in_weight.T + in_bias).view(B, T, 3, num_heads, -1)
+    scores = torch.einsum("bqhd,bkhd->bhqk", qkv[:, :, 0], qkv[:, :, 1]) * (d_model // num_heads) ** -0.5
+    if mask is not None:
+        scores = scores.masked_fill(~mask, float("-inf"))
+    weights = scores.softmax(-1)
+    output = torch.einsum("bhqk,bkhd->bqhd", weights, qkv[:, :, 2]).flatten(2)
+    return output @ out_weight.T + out_bias, weights
+
+
+def part_by_columns(heads, out_proj_weight, head):
+    D = heads.size(-1)
+    return F.linear(heads[:, head], out_proj_weight[:, head * D : (head + 1) * D])
+
+
+def part_by_zeros(heads, out_proj_weight, head):
+    alone = torch.zeros_like(heads)
+    alone[:, head] = heads[:, head]
+    return F.linear(join_by_flatten(alone), out_proj_weight)
+
+
+def grouped_by_repeating(query, key, value, mask=None):
+    times = query.size(1) // key.size(1)
+    key, value = key.repeat_interleave(times, dim=1), value.repeat_interleave(times, dim=1)
+    return scaled_dot_product_attention(query, key, value, mask)[0]
+
+
+def grouped_by_an_axis(query, key, value, mask=None):
+    B, H, T, D = query.shape
+    G = key.size(1)
+    if mask is not None:
+        mask = mask.expand(B, H, T, key.size(2)).unflatten(1, (G, H // G))
+    grouped = query.unflatten(1, (G, H // G))
+    return scaled_dot_product_attention(grouped, key.unsqueeze(2), value.unsqueeze(2), mask)[0].flatten(1, 2)
+
+
+RIGHT = {
+    "split_heads": [split_by_unflatten, split_by_chunks],
+    "join_heads": [join_by_flatten, join_by_cat],
+    "unpack": [unpack_by_unflatten, unpack_by_loop],
+    "pack": [pack_by_transpose, pack_side_by_side],
+    "by_loop": [loop_of_heads, sum_of_heads],
+    "fused": [fused_by_chunks, fused_by_einsum],
+    "part_of_head": [part_by_columns, part_by_zeros],
+    "grouped_query_attention": [
+        grouped_by_repeating,
+        grouped_by_an_axis,
+        lambda q, k, v, m=None: F.scaled_dot_product_attention(q, k, v, attn_mask=m, enable_gqa=True),
+    ],
+}
+
+# Wrong answers that are no known mistake: the checker finds them by what they return.
+WRONG = {
+    "split_heads": [
+        lambda x, h: split_by_unflatten(x, 2),
+        lambda x, h: split_by_unflatten(x, h).detach(),
+        lambda x, h: split_by_unflatten(x, h).tolist(),
+        lambda x, h: split_by_unflatten(x.flip(1), h),
+        lambda x, h: x,
+    ],
+    "join_heads": [
+        lambda h: h[:, 0],
+        lambda h: join_by_flatten(h).detach(),
+        lambda h: join_by_flatten(h.flip(2)),
+        lambda h: join_by_flatten(h).transpose(1, 2),
+        lambda h: h,
+    ],
+    "unpack": [
+        lambda w, h: unpack_by_unflatten(w, h)[0],
+        lambda w, h: torch.stack(unpack_by_unflatten(w, h)),
+        lambda w, h: unpack_by_unflatten(w, 1),
+        lambda w, h: w,
+        lambda w, h: tuple(-x for x in unpack_by_unflatten(w, h)),
+    ],
+    "pack": [
+        lambda q, k, v: pack_by_transpose(q, q, q),
+        lambda q, k, v: torch.stack([q, k, v]),
+        lambda q, k, v: pack_by_transpose(q.flip(0), k.flip(0), v.flip(0)),
+        lambda q, k, v: pack_by_transpose(q, k, v).chunk(3),
+        lambda q, k, v: pack_by_transpose(q, k, v)[: q.size(1)],
+    ],
+    "by_loop": [
+        lambda x, q, k, v, o: loop_of_heads(x, q[:1], k[:1], v[:1], o[: q.size(-1)]),
+        lambda x, q, k, v, o: loop_of_heads(x, k, q, v, o),
+        lambda x, q, k, v, o: loop_of_heads(x, q, k, v, o).detach(),
+        lambda x, q, k, v, o: (loop_of_heads(x, q, k, v, o), None),
+        lambda x, q, k, v, o: x,
+        lambda x, q, k, v, o: loop_of_heads(x[:1].expand_as(x), q, k, v, o),
+    ],
+    "fused": [
+        lambda x, w, b, o, c, h, m=None: fused_by_chunks(x, w, b, o, c, 1, m),
+        lambda x, w, b, o, c, h, m=None: fused_by_chunks(x, w, b, o.T, c, h, m),
+        lambda x, w, b, o, c, h, m=None: fused_by_chunks(x, w, b, o, c, h, m)[0],
+        lambda x, w, b, o, c, h: fused_by_chunks(x, w, b, o, c, h),
+        lambda x, w, b, o, c, h, m=None: fused_by_chunks(x.detach(), w, b, o, c, h, m),
+        lambda x, w, b, o, c, h, m=None: fused_by_chunks(x, w, b, o, c, h, m if m is None else m.T),
+    ],
+    "part_of_head": [
+        lambda h, w, i: part_by_columns(h, w.T, i),
+        lambda h, w, i: part_by_columns(h, w, 0),
+        lambda h, w, i: part_by_columns(h, w, i).detach(),
+        lambda h, w, i: part_by_columns(h, w, i).sum(1),
+        lambda h, w, i: torch.zeros_like(part_by_columns(h, w, i)),
+    ],
+    "grouped_query_attention": [
+        lambda q, k, v, m=None: grouped_by_repeating(q, k, v),
+        lambda q, k, v, m=None: grouped_by_repeating(q, k, v, m).detach(),
+        lambda q, k, v, m=None: grouped_by_repeating(q, v, k, m),
+        lambda q, k, v, m=None: (grouped_by_repeating(q, k, v, m), None),
+        lambda q, k, v, m=None: grouped_by_repeating(q, k, v, m)[:, : k.size(1)],
+        lambda q, k, v, m=None: v,
+    ],
+}
+
+
+@pytest.mark.parametrize(("name", "answer"), [(name, answer) for name, answers in RIGHT.items() for answer in answers])
+def test_a_right_answer_is_accepted_by_any_route_within_a_second(name, answer, capsys):
+    begin = time.perf_counter()
+    assert check(name)(answer) is True
+    assert time.perf_counter() - begin < 1
+    assert capsys.readouterr().out.startswith("✓ ")
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_the_stub_is_not_written_yet(name, capsys):
+    def stub(*arguments):
+        raise NotImplementedError
+
+    assert check(name)(stub) is None
+    assert check(name)(lambda *arguments: ...) is None
+    assert capsys.readouterr().out.startswith("not written yet: ")
+
+
+@pytest.mark.parametrize(("name", "number"), [(name, i) for name, wrong in WRONG.items() for i in range(len(wrong))])
+def test_a_wrong_answer_is_rejected_and_the_failing_input_shown(name, number, capsys):
+    assert check(name)(WRONG[name][number]) is False
+    printed = capsys.readouterr().out
+    assert printed.startswith("✗ ") and "input:" in printed and "expected:" in printed
+    assert not re.search(r"object at 0x|<function", printed)
+
+
+@pytest.mark.parametrize(
+    ("name", "number"), [(name, i) for name, exercise in EXERCISES.items() for i in range(len(exercise.mistakes))]
+)
+def test_a_known_mistake_gets_its_own_hint(name, number, capsys):
+    mistake, hint = EXERCISES[name].mistakes[number]
+    assert check(name)(mistake) is False
+    assert f"hint:     {hint}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_every_exercise_meets_five_wrong_answers(name):
+    assert len(EXERCISES[name].mistakes) + len(WRONG[name]) >= 5 and len(RIGHT[name]) >= 2
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_solutions_agree_with_pytorch(seed):
+    torch.manual_seed(seed)
+    num_heads, d_model, length = [(1, 4), (2, 8), (4, 8), (3, 12), (8, 16)][seed] + (seed + 2,)
+    theirs = nn.MultiheadAttention(d_model, num_heads, batch_first=True, dtype=torch.float64).eval()
+    nn.init.normal_(theirs.in_proj_bias)
+    nn.init.normal_(theirs.out_proj.bias)
+    x = torch.randn(2, length, d_model, dtype=torch.float64)
+    mask = torch.rand(length, length) < 0.6
+    mask[:, 0] = True
+    expected = theirs(x, x, x, attn_mask=~mask, average_attn_weights=False)
+    for answer in RIGHT["fused"]:
+        got = answer(x, theirs.in_proj_weight, theirs.in_proj_bias, theirs.out_proj.weight, theirs.out_proj.bias,
+                     num_heads, mask)  # fmt: skip
+        torch.testing.assert_close(got, expected, atol=1e-12, rtol=0)
+    matrices = unpack_by_unflatten(theirs.in_proj_weight, num_heads)
+    assert torch.equal(pack_by_transpose(*matrices), theirs.in_proj_weight)
+    nn.init.zeros_(theirs.in_proj_bias)
+    nn.init.zeros_(theirs.out_proj.bias)
+    got = loop_of_heads(x, *matrices, theirs.out_proj.weight.T)
+    torch.testing.assert_close(got, theirs(x, x, x)[0], atol=1e-12, rtol=0)
