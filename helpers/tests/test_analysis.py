@@ -94,3 +94,18 @@ def test_interval_curves_draw_a_line_and_a_band_for_each_label():
     assert ax.get_title() == "t" and len(ax.lines) == 1 and len(ax.collections) == 1
     np.testing.assert_allclose(ax.lines[0].get_ydata(), [1.1, 2.1])
     plots.plt.close("all")
+
+
+def test_model_view_is_a_complete_page_and_always_the_same():
+    torch.manual_seed(0)
+    attention = MiniFormer(29, num_heads=2, num_layers=2)(torch.randint(3, 29, (1, 5)), return_attention=True)[1]
+    page = plots.model_view(attention, list("abcde")).data
+    assert page == plots.model_view(attention, list("abcde")).data
+    assert page != plots.head_view(attention, list("abcde")).data and "<script src=" not in page
+
+
+def test_matrix_blocks_name_their_blocks():
+    ax = plots.matrix_blocks(torch.arange(24.0).view(6, 4), {"Q": 2, "K": 2, "V": 2}, title="t")
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["Q", "K", "V"]
+    assert len(ax.texts) == 24 and ax.get_title() == "t"
+    plots.plt.close("all")
