@@ -1,8 +1,5 @@
 """The checkers of chapter 3 accept right answers by any route, and reject the stub and plausible wrong ones."""
 
-import re
-import time
-
 import pytest
 import torch
 from torch import nn
@@ -197,46 +194,6 @@ WRONG = {
         lambda q, k, v, m=None: v,
     ],
 }
-
-
-@pytest.mark.parametrize(("name", "answer"), [(name, answer) for name, answers in RIGHT.items() for answer in answers])
-def test_a_right_answer_is_accepted_by_any_route_within_a_second(name, answer, capsys):
-    begin = time.perf_counter()
-    assert check(name)(answer) is True
-    assert time.perf_counter() - begin < 1
-    assert capsys.readouterr().out.startswith("✓ ")
-
-
-@pytest.mark.parametrize("name", EXERCISES)
-def test_the_stub_is_not_written_yet(name, capsys):
-    def stub(*arguments):
-        raise NotImplementedError
-
-    assert check(name)(stub) is None
-    assert check(name)(lambda *arguments: ...) is None
-    assert capsys.readouterr().out.startswith("not written yet: ")
-
-
-@pytest.mark.parametrize(("name", "number"), [(name, i) for name, wrong in WRONG.items() for i in range(len(wrong))])
-def test_a_wrong_answer_is_rejected_and_the_failing_input_shown(name, number, capsys):
-    assert check(name)(WRONG[name][number]) is False
-    printed = capsys.readouterr().out
-    assert printed.startswith("✗ ") and "input:" in printed and "expected:" in printed
-    assert not re.search(r"object at 0x|<function", printed)
-
-
-@pytest.mark.parametrize(
-    ("name", "number"), [(name, i) for name, exercise in EXERCISES.items() for i in range(len(exercise.mistakes))]
-)
-def test_a_known_mistake_gets_its_own_hint(name, number, capsys):
-    mistake, hint = EXERCISES[name].mistakes[number]
-    assert check(name)(mistake) is False
-    assert f"hint:     {hint}" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("name", EXERCISES)
-def test_every_exercise_meets_five_wrong_answers(name):
-    assert len(EXERCISES[name].mistakes) + len(WRONG[name]) >= 5 and len(RIGHT[name]) >= 2
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -1070,6 +1070,9 @@ in_cross = [profile(cross_weights(model), test)["letter before"] for model in fu
 print("letter before: the head that looks there most", analysis.seed_interval(devoted))
 print("letter before: mean of the cross-attention   ", analysis.seed_interval(in_cross))
 
+# %% [markdown]
+# Compare the one with MiniFormer's only head, the other with the mean of the decoder's heads.
+
 # %%
 assert analysis.seed_interval(devoted).high < before["MiniFormer"].low
 assert abs(analysis.seed_interval(in_cross).mean - before["FullTransformer, each head"].mean) < 0.08
