@@ -11,6 +11,9 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from bench_seq2seq import compare_seq2seq
+from bench_transformer import compare_generation, compare_training_step
+
 from helpers.attention import MultiHeadAttention
 from helpers.data import load_words, split_words
 from helpers.text import Vocabulary
@@ -137,7 +140,8 @@ def main():
             copying_loss, required=8, epochs=20, lr=1e-2, weight_decay=1.0, batch_size=32,
         ),
     ]  # fmt: skip
-    good.append(compare_multi_head_attention())
+    good += [compare_multi_head_attention(), compare_training_step(), compare_generation()]
+    good.append(compare_seq2seq())  # last: it sets the number of threads to one
     sys.exit(not all(good))
 
 

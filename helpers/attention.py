@@ -1,4 +1,4 @@
-"""Attention: masks, scaled dot-product attention and multi-head attention.
+"""Attention: masks, scaled dot-product, additive, multiplicative and multi-head attention.
 
 Masks are boolean, True = may attend, and broadcast to the scores (..., T_q, T_k). A query that may attend to nothing
 gets zero weights and a zero output instead of NaN.
@@ -10,55 +10,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-
-def causal_mask(length, device=None):
-    """Return the mask under which position i may attend to positions 0..i: lower triangular, (length, length).
-
-    Raises:
-        ValueError: `length` is not a positive whole number.
-    """
-    if not isinstance(length, int) or isinstance(length, bool) or length < 1:
-        raise ValueError(f"length={length!r} must be a positive whole number")
-    return torch.ones(length, length, dtype=torch.bool, device=device).tril()
-
-
-def padding_mask(tokens, pad_id):
-    """Return the mask that hides padded keys from every query.
-
-    Args:
-        tokens: ids, (B, T).
-        pad_id: the id of the padding symbol.
-
-    Returns:
-        (B, 1, T), True where a token is real; the axis of length 1 broadcasts over the queries, so
-        `causal_mask(T) & padding_mask(tokens, pad_id)` is (B, T, T).
-    """
-    check_tokens(tokens)
-    return (tokens != pad_id).unsqueeze(1)  # (B, T) → (B, 1, T)
-
-
-def check_tokens(tokens, name="tokens", max_length=None):
-    """Raise a `TypeError` or `ValueError` that names `name` unless it is a non-empty (B, T) tensor of integer ids."""
-    if not isinstance(tokens, torch.Tensor):
-        raise TypeError(f"{name} is {type(tokens).__name__}, not a tensor of ids (B, T)")
-    if tokens.dtype not in (torch.int64, torch.int32):
-        raise TypeError(f"{name} has dtype {tokens.dtype}; ids are torch.int64")
-    if tokens.dim() != 2 or tokens.numel() == 0:
-        raise ValueError(f"{name} has shape {tuple(tokens.shape)}; it must be (B, T) and hold at least one token")
-    if max_length is not None and tokens.size(1) > max_length:
-        raise ValueError(f"{name} has {tokens.size(1)} positions, more than max_length={max_length}")
-
-
-def check_mask(mask, shape):
-    """Raise unless `mask` is None or a boolean tensor that broadcasts to `shape`."""
-    if mask is None:
-        return
-    if not isinstance(mask, torch.Tensor) or mask.dtype != torch.bool:
-        kind = mask.dtype if isinstance(mask, torch.Tensor) else type(mask).__name__
-        raise TypeError(f"mask is {kind}; masks are torch.bool, True = may attend")
-    fits = mask.dim() <= len(shape) and all(m in (1, s) for m, s in zip(mask.shape[::-1], shape[::-1]))
-    if not fits:
-        raise ValueError(f"mask has shape {tuple(mask.shape)}, which does not broadcast to the scores {tuple(shape)}")
+from helpers.classic_attention import AdditiveAttention, MultiplicativeAttention  # noqa: F401  (part of this room's contract)
+from helpers.masks import causal_mask, check_mask, check_tokens, masked_softmax, padding_mask  # noqa: F401  (part of this room's contract)
 
 
 def scaled_dot_product_attention(query, key, value, mask=None):
@@ -87,13 +40,7 @@ def scaled_dot_product_attention(query, key, value, mask=None):
     # The query is divided and not the scores: the same number, and (..., T_q, D) is the smaller tensor.
     query = query / math.sqrt(query.size(-1))
     scores = query @ key.transpose(-2, -1)  # (..., T_q, D) @ (..., D, T_k) → (..., T_q, T_k)
-    check_mask(mask, scores.shape)
-    if mask is None:
-        weights = scores.softmax(dim=-1)
-    else:
-        # The lowest finite score and not -inf: a row of -inf would make NaN, in the gradient too.
-        lowest = torch.finfo(scores.dtype).min
-        weights = scores.masked_fill(~mask, lowest).softmax(dim=-1).masked_fill(~mask, 0.0)
+    weights = masked_softmax(scores, mask)
     return weights @ value, weights  # (..., T_q, T_k) @ (..., T_k, D_v) → (..., T_q, D_v)
 
 
@@ -131,8 +78,8 @@ class MultiHeadAttention(nn.Module):
 
         Args:
             query: (B, T_q, d_model).
-            key: (B, T_k, kdim).
-            value: (B, T_k, vdim).
+            key: (B, T_k, kdim); or (B, H, T_k, D), as `project` has made it.
+            value: (B, T_k, vdim); or (B, H, T_k, D), as `project` has made it.
             mask: boolean, True = may attend: (T_q, T_k), (B, T_q, T_k) or (B, H, T_q, T_k), or any shape that
                 broadcasts to one of these.
             need_weights: without the weights a fused kernel does the work, which is faster.
@@ -143,8 +90,7 @@ class MultiHeadAttention(nn.Module):
         """
         self._check(query, key, value)
         q = self._split(self.query_proj(query))  # (B, T_q, d_model) → (B, H, T_q, D)
-        k = self._split(self.key_proj(key))  # (B, T_k, d_model) → (B, H, T_k, D)
-        v = self._split(self.value_proj(value))  # (B, T_k, d_model) → (B, H, T_k, D)
+        k, v = (key, value) if key.dim() == 4 else self.project(key, value)  # (B, H, T_k, D) each
         if isinstance(mask, torch.Tensor) and mask.dim() == 3:
             mask = mask.unsqueeze(1)  # (B, T_q, T_k) → (B, 1, T_q, T_k): the same for every head
         if need_weights:
@@ -159,17 +105,28 @@ class MultiHeadAttention(nn.Module):
         output = output.transpose(1, 2).flatten(2)  # (B, H, T_q, D) → (B, T_q, H, D) → (B, T_q, d_model)
         return self.out_proj(output), weights
 
+    def project(self, key, value):
+        """Return every head's keys and values, (B, H, T_k, D) each: what a cache keeps while generating."""
+        return self._split(self.key_proj(key)), self._split(self.value_proj(value))
+
     def _split(self, x):
         return x.unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2)  # (B, T, d_model) → (B, H, T, D)
 
     def _check(self, query, key, value):
-        widths = (self.d_model, self.key_proj.in_features, self.value_proj.in_features)
-        for name, x, width in zip(("query", "key", "value"), (query, key, value), widths):
-            if x.dim() != 3 or x.size(-1) != width or x.numel() == 0:
-                raise ValueError(f"{name} has shape {tuple(x.shape)}; it must be (B, T, {width}) and not empty")
+        shapes = {"query": ("B", "T", self.d_model)}
+        if key.dim() == 4:
+            shapes["key"] = shapes["value"] = ("B", self.num_heads, "T", self.head_dim)
+        else:
+            shapes["key"] = ("B", "T", self.key_proj.in_features)
+            shapes["value"] = ("B", "T", self.value_proj.in_features)
+        for (name, shape), x in zip(shapes.items(), (query, key, value)):
+            fits = x.dim() == len(shape) and all(isinstance(n, str) or n == m for n, m in zip(shape, x.shape))
+            if not fits or x.numel() == 0:
+                wanted = ", ".join(str(n) for n in shape)
+                raise ValueError(f"{name} has shape {tuple(x.shape)}; it must be ({wanted}) and not empty")
             if not x.is_floating_point():
                 raise TypeError(f"{name} has dtype {x.dtype}; attention needs floating point (embed the ids first)")
-        if key.shape[:2] != value.shape[:2] or query.size(0) != key.size(0):
+        if key.shape[:-1] != value.shape[:-1] or query.size(0) != key.size(0):
             raise ValueError(
                 f"batch and positions disagree: query {tuple(query.shape)}, key {tuple(key.shape)}, "
                 f"value {tuple(value.shape)}"

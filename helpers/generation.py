@@ -51,7 +51,7 @@ def generate(
         bos_id, eos_id, pad_id: ids of the special tokens.
         device: where the tokens are made.
         strategy: "greedy" takes the likeliest token; "sample" draws one; "beam" keeps several beginnings.
-        top_k: sampling draws among the k likeliest tokens only (Fan et al. 2018, section 5.1); None for all.
+        top_k: sampling draws among the k likeliest tokens only (Fan et al. 2018, section 5.4); None for all.
         temperature: sampling divides the logits by it.
         beam_size: how many beginnings beam search keeps for each sequence; 1 is greedy.
         length_penalty: alpha of Wu et al. 2016, equation 14; beam search ranks by log-probability over
@@ -153,8 +153,9 @@ def _beam(step, state, batch_size, beam_size, alpha, max_length, special, device
         ended = ended | (token == eos_id)
         if not tokens.is_meta and ended.all():
             break
-    # `topk` sorts, so the first of each beam is the best.
-    return tokens[:, 0, 1:], select_rows(state, row.squeeze(1) * K)
+    # `topk` sorts, so the first of each beam is the best. Others may have been longer: cut off what is padding only.
+    longest = tokens.size(2) - 1 if tokens.is_meta else int(length[:, 0].max())
+    return tokens[:, 0, 1 : longest + 1], select_rows(state, row.squeeze(1) * K)
 
 
 def _forbid(logits, ids):

@@ -4,7 +4,9 @@ import matplotlib.pyplot as plt
 import seaborn as sns
 import torch
 
+from helpers.architecture_plot import architecture_map  # noqa: F401  (part of this room's contract, as is the next)
 from helpers.bertviz_files import head_view, head_views, load_attention, model_view, save_attention  # noqa: F401  (part of this room's contract)
+from helpers.translation_plots import outline_links, weight_bars  # noqa: F401  (part of this room's contract)
 
 PALETTE = sns.color_palette("colorblind")
 
@@ -124,7 +126,7 @@ def loss_curves(histories, references=None, title="Loss in training", ax=None):
         ax.plot(history.best_epoch + 1, history.best, "o", color=color)
     for label, loss in (references or {}).items():
         ax.axhline(loss, color="0.35", linestyle=":")
-        ax.annotate(label, (1, loss), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize="small")
+        ax.annotate(label, (0.01, loss), xycoords=("axes fraction", "data"), ha="left", va="bottom", fontsize="small")
     ax.set(xlabel="epoch", ylabel="nats per token", title=title)
     ax.legend(fontsize="small")
     return ax

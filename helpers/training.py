@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from helpers.schedules import one_cycle, paper_learning_rate, paper_schedule  # noqa: F401  (part of this room's contract)
 from helpers.text import Vocabulary
 
 
@@ -23,18 +24,7 @@ def seed_everything(seed):
     torch.manual_seed(seed)
 
 
-def one_cycle(step, total_steps, warmup=0.25):
-    """Return the share of the peak learning rate at `step`: a linear rise, then half a cosine down to zero.
-
-    After Smith and Topin, "Super-Convergence" (2018), section 4.
-    """
-    rise = max(1, round(warmup * total_steps))
-    if step < rise:
-        return (step + 1) / rise
-    return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, total_steps - rise)))
-
-
-def token_loss(logits, targets, pad_id):
+def token_loss(logits, targets, pad_id, label_smoothing=0.0, smooth_padding=True):
     """Return the summed cross-entropy over real tokens, in nats, and their number.
 
     Sum and number are kept apart so that whoever adds up several batches divides once, by all their tokens.
@@ -42,13 +32,29 @@ def token_loss(logits, targets, pad_id):
     Args:
         logits: (B, T, V).
         targets: ids, (B, T); positions that hold `pad_id` count for nothing.
+        label_smoothing: the share ε of the target that is taken from the right token and spread evenly over all K
+            classes, so that it keeps 1 - ε + ε/K (Szegedy et al. 2016, section 7; the paper's section 5.4 has 0.1).
+        smooth_padding: whether padding is one of the K = V classes, as in
+            `F.cross_entropy(label_smoothing=..., ignore_index=...)`; if not, K = V - 1, for padding is never right.
     """
     if logits.shape[:-1] != targets.shape:
         raise ValueError(
             f"logits {tuple(logits.shape)} do not fit targets {tuple(targets.shape)}: (B, T, V) and (B, T)"
         )
-    loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=pad_id, reduction="sum")
-    return loss, (targets != pad_id).sum()
+    if not 0 <= label_smoothing < 1:
+        raise ValueError(f"label_smoothing={label_smoothing!r} must be at least 0 and below 1")
+    logits, targets = logits.flatten(0, 1), targets.flatten()  # (B, T, V), (B, T) → (B · T, V), (B · T,)
+    real = targets != pad_id
+    loss = F.cross_entropy(logits, targets, ignore_index=pad_id, reduction="sum")
+    if label_smoothing > 0:
+        log_p = logits.log_softmax(dim=-1)
+        if not smooth_padding:
+            log_p = log_p.index_fill(-1, torch.tensor(pad_id, device=logits.device), 0.0)
+        classes = logits.size(-1) if smooth_padding else logits.size(-1) - 1
+        spread = log_p.sum(dim=-1).masked_fill(~real, 0.0)  # (B · T, V) → (B · T,)
+        evenly = -spread.sum() / classes  # the cross-entropy if every class were equally right
+        loss = (1 - label_smoothing) * loss + label_smoothing * evenly
+    return loss, real.sum()
 
 
 def next_token_loss(model, tokens):

@@ -1,196 +1,30 @@
-"""The Transformer: positions, layers, MiniFormer (causal self-attention only) and the encoder-decoder Transformer."""
+"""The Transformer: the encoder-decoder, how it translates, and where its parts can be had.
 
-import math
-from dataclasses import dataclass
+The parts are in `transformer_layers`, the sizes in `transformer_config`, MiniFormer in `miniformer`.
+"""
 
 import torch
 from torch import nn
 
-from helpers.attention import MultiHeadAttention, causal_mask, check_tokens, padding_mask
-
-
-def sinusoidal_encoding(length, d_model):
-    """Return the sinusoidal position encoding, (length, d_model) ("Attention Is All You Need", section 3.5).
-
-    Even columns hold sines, odd columns cosines; their wavelengths grow from 2π to 10000 · 2π. An odd `d_model` ends
-    on a sine.
-    """
-    if length < 1 or d_model < 1:
-        raise ValueError(f"length={length} and d_model={d_model} must both be at least 1")
-    position = torch.arange(length, dtype=torch.float32).unsqueeze(1)  # (length,) → (length, 1)
-    even = torch.arange(0, d_model, 2, dtype=torch.float32)  # (⌈d_model/2⌉,)
-    angle = position / 10000 ** (even / d_model)  # (length, ⌈d_model/2⌉)
-    encoding = torch.zeros(length, d_model)
-    encoding[:, 0::2] = angle.sin()
-    encoding[:, 1::2] = angle[:, : d_model // 2].cos()
-    return encoding
-
-
-class TokenEmbedding(nn.Module):
-    """Embedding times √d_model, plus the position encoding, then dropout (the paper's sections 3.4, 3.5, 5.4)."""
-
-    def __init__(self, vocab_size, d_model, max_length, dropout=0.0):
-        super().__init__()
-        self.embedding = nn.Embedding(vocab_size, d_model)
-        nn.init.normal_(self.embedding.weight, std=d_model**-0.5)  # so that embedding · √d_model has variance 1
-        self.register_buffer("positions", sinusoidal_encoding(max_length, d_model), persistent=False)
-        self.dropout = nn.Dropout(dropout)
-        self.scale = math.sqrt(d_model)
-
-    def forward(self, tokens):
-        x = self.embedding(tokens) * self.scale + self.positions[: tokens.size(1)]  # (B, T) → (B, T, d_model)
-        return self.dropout(x)
-
-
-class FeedForward(nn.Sequential):
-    """Two linear maps with a ReLU between them, the same at every position (the paper's section 3.3, equation 2)."""
-
-    def __init__(self, d_model, d_ff):
-        super().__init__(nn.Linear(d_model, d_ff), nn.ReLU(), nn.Linear(d_ff, d_model))
-
-
-class Layer(nn.Module):
-    """What both kinds of layer share: where the layer norm of a residual connection stands.
-
-    norm_first=False is the paper's order, LayerNorm(x + Sublayer(x)); norm_first=True is pre-norm,
-    x + Sublayer(LayerNorm(x)). Dropout acts on the sublayer's output, as in the paper's section 5.4, and nowhere else:
-    PyTorch's layers also drop attention weights and hidden units.
-    """
-
-    def __init__(self, dropout, norm_first):
-        super().__init__()
-        self.dropout = nn.Dropout(dropout)
-        self.norm_first = norm_first
-
-    def before(self, norm, x):
-        """Return what goes into the sublayer."""
-        return norm(x) if self.norm_first else x
-
-    def after(self, norm, x, sublayer_output):
-        """Return what comes out of the residual connection."""
-        x = x + self.dropout(sublayer_output)
-        return x if self.norm_first else norm(x)
-
-
-class EncoderLayer(Layer):
-    """Self-attention, then feed-forward, each inside a residual connection. (B, T, d_model) → (B, T, d_model)."""
-
-    def __init__(self, d_model, num_heads, d_ff, dropout=0.0, norm_first=True):
-        super().__init__(dropout, norm_first)
-        self.self_attention = MultiHeadAttention(d_model, num_heads)
-        self.feed_forward = FeedForward(d_model, d_ff)
-        self.norm_1, self.norm_2 = nn.LayerNorm(d_model), nn.LayerNorm(d_model)
-
-    def forward(self, x, mask=None, need_weights=True):
-        y = self.before(self.norm_1, x)
-        y, weights = self.self_attention(y, y, y, mask, need_weights)
-        x = self.after(self.norm_1, x, y)
-        y = self.feed_forward(self.before(self.norm_2, x))
-        return self.after(self.norm_2, x, y), weights
-
-
-class DecoderLayer(Layer):
-    """Masked self-attention, cross-attention to the encoder's output ("memory"), then feed-forward.
-
-    The two attentions are two modules: sharing one would run, train, and be wrong.
-    """
-
-    def __init__(self, d_model, num_heads, d_ff, dropout=0.0, norm_first=True):
-        super().__init__(dropout, norm_first)
-        self.self_attention = MultiHeadAttention(d_model, num_heads)
-        self.cross_attention = MultiHeadAttention(d_model, num_heads)
-        self.feed_forward = FeedForward(d_model, d_ff)
-        self.norm_1, self.norm_2, self.norm_3 = nn.LayerNorm(d_model), nn.LayerNorm(d_model), nn.LayerNorm(d_model)
-
-    def forward(self, x, memory, mask=None, memory_mask=None, need_weights=True):
-        y = self.before(self.norm_1, x)
-        y, self_weights = self.self_attention(y, y, y, mask, need_weights)
-        x = self.after(self.norm_1, x, y)
-        y = self.before(self.norm_2, x)
-        y, cross_weights = self.cross_attention(y, memory, memory, memory_mask, need_weights)
-        x = self.after(self.norm_2, x, y)
-        y = self.feed_forward(self.before(self.norm_3, x))
-        return self.after(self.norm_3, x, y), self_weights, cross_weights
-
-
-class MiniFormer(nn.Module):
-    """The smallest honest Transformer language model: causal self-attention only, no encoder and no decoder split.
-
-    Args:
-        vocab_size: number of symbols V, the special ones included.
-        d_model, num_heads, num_layers: width, heads a layer, layers.
-        max_length: the longest sequence it can read.
-        d_ff: width of the feed-forward layer (default: 4 · d_model, the paper's ratio).
-        dropout: as in the paper's section 5.4.
-        pad_id: the id of padding, which is never attended to.
-    """
-
-    def __init__(
-        self, vocab_size, d_model=32, num_heads=1, num_layers=1, max_length=16, d_ff=None, dropout=0.0, pad_id=0
-    ):
-        super().__init__()
-        self.max_length, self.pad_id = max_length, pad_id
-        self.embed = TokenEmbedding(vocab_size, d_model, max_length, dropout)
-        self.layers = nn.ModuleList(
-            EncoderLayer(d_model, num_heads, d_ff or 4 * d_model, dropout) for _ in range(num_layers)
-        )
-        self.norm = nn.LayerNorm(d_model)
-        self.output = nn.Linear(d_model, vocab_size)
-
-    def forward(self, tokens, return_attention=False):
-        """Predict each next token.
-
-        Args:
-            tokens: ids, (B, T).
-            return_attention: whether to return the attention weights too.
-
-        Returns:
-            logits (B, T, V); with `return_attention`, also a list with one (B, H, T, T) tensor of weights a layer.
-        """
-        check_tokens(tokens, max_length=self.max_length)
-        mask = causal_mask(tokens.size(1), tokens.device) & padding_mask(tokens, self.pad_id)  # (B, T, T)
-        x = self.embed(tokens)  # (B, T) → (B, T, d_model)
-        attention = []
-        for layer in self.layers:
-            x, weights = layer(x, mask, need_weights=return_attention)
-            attention.append(weights)
-        logits = self.output(self.norm(x))  # (B, T, d_model) → (B, T, V)
-        return (logits, attention) if return_attention else logits
-
-
-@dataclass(frozen=True)
-class TransformerConfig:
-    """The sizes of a `Transformer`. The defaults are chapter 5's FullTransformer.
-
-    Raises:
-        ValueError: a size is not positive, or `num_heads` does not divide `d_model`.
-    """
-
-    source_vocab_size: int
-    target_vocab_size: int
-    d_model: int = 64
-    num_heads: int = 4
-    d_ff: int = 128
-    num_layers: int = 2  # of the encoder, and as many of the decoder
-    dropout: float = 0.0
-    max_length: int = 16
-    norm_first: bool = True
-    pad_id: int = 0
-
-    def __post_init__(self):
-        sizes = ("source_vocab_size", "target_vocab_size", "d_model", "num_heads", "d_ff", "num_layers", "max_length")
-        for name in sizes:
-            size = getattr(self, name)
-            if not isinstance(size, int) or size < 1:
-                raise ValueError(f"{name}={size!r} must be a positive whole number")
-        if self.d_model % self.num_heads:
-            raise ValueError(f"num_heads={self.num_heads} does not divide d_model={self.d_model}")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout={self.dropout!r} must be at least 0 and below 1")
+from helpers import generation
+from helpers.attention import causal_mask, check_tokens, padding_mask
+from helpers.internals import run_with_internals
+from helpers.miniformer import MiniFormer  # noqa: F401  (part of this room's contract, as are the other two)
+from helpers.transformer_config import TransformerConfig  # noqa: F401
+from helpers.transformer_copy import copy_of_torch
+from helpers.transformer_layers import (  # noqa: F401
+    DecoderLayer,
+    EncoderLayer,
+    FeedForward,
+    Layer,
+    LayerCache,
+    TokenEmbedding,
+    sinusoidal_encoding,
+)
 
 
 class Transformer(nn.Module):
-    """The encoder-decoder of "Attention Is All You Need" (figure 1), built from the layers above.
+    """The encoder-decoder of "Attention Is All You Need" (figure 1).
 
     Args:
         config: a `TransformerConfig`.
@@ -206,9 +40,14 @@ class Transformer(nn.Module):
         self.encoder_layers = nn.ModuleList(EncoderLayer(*sizes) for _ in range(c.num_layers))
         self.decoder_layers = nn.ModuleList(DecoderLayer(*sizes) for _ in range(c.num_layers))
         # With pre-norm nothing has normalised the sum that leaves the last layer; with the paper's order it has been.
-        self.encoder_norm = nn.LayerNorm(c.d_model) if c.norm_first else nn.Identity()
-        self.decoder_norm = nn.LayerNorm(c.d_model) if c.norm_first else nn.Identity()
-        self.output = nn.Linear(c.d_model, c.target_vocab_size)
+        final_norm = c.norm_first if c.final_norm is None else c.final_norm
+        self.encoder_norm = nn.LayerNorm(c.d_model) if final_norm else nn.Identity()
+        self.decoder_norm = nn.LayerNorm(c.d_model) if final_norm else nn.Identity()
+        self.output = nn.Linear(c.d_model, c.target_vocab_size, bias=not c.tie_embeddings)
+        if c.shared_vocabulary:
+            self.source_embed.embedding = self.target_embed.embedding
+        if c.tie_embeddings:
+            self.output.weight = self.target_embed.embedding.weight  # both (V, d_model); Press and Wolf 2017
 
     def forward(self, source, target, source_mask=None, memory_mask=None, return_attention=False):
         """Predict each next target token from the source and the target tokens so far.
@@ -225,21 +64,20 @@ class Transformer(nn.Module):
         Returns:
             logits (B, T, V); with `return_attention`, also a dictionary: "encoder", "decoder" and "cross" each hold a
             list with one tensor of weights a layer: (B, H, S, S), (B, H, T, T) and (B, H, T, S).
+
+        Raises:
+            TypeError, ValueError: ids that are not whole numbers, that are outside the vocabulary, too many of them, a
+                source of nothing but padding, or batches that differ in size.
         """
-        check_tokens(source, "source", self.config.max_length)
-        check_tokens(target, "target", self.config.max_length)
+        self._check_source(source)
+        check_ids(target, "target", self.config.max_length, self.config.target_vocab_size)
         if source.size(0) != target.size(0):
             raise ValueError(f"source holds {source.size(0)} sequences, target {target.size(0)}; they go in pairs")
         memory, encoder_weights = self.encode(source, source_mask, return_attention)
         visible = self._visible(source, memory_mask)  # (B, 1, S) or (B, T, S)
-        x = self.target_embed(target)  # (B, T) → (B, T, d_model)
-        mask = causal_mask(target.size(1), target.device) & padding_mask(target, self.config.pad_id)  # (B, T, T)
-        attention = {"encoder": encoder_weights, "decoder": [], "cross": []}
-        for layer in self.decoder_layers:
-            x, self_weights, cross_weights = layer(x, memory, mask, visible, need_weights=return_attention)
-            attention["decoder"].append(self_weights)
-            attention["cross"].append(cross_weights)
-        logits = self.output(self.decoder_norm(x))  # (B, T, d_model) → (B, T, V)
+        x, self_weights, cross_weights = self.decode(target, memory, visible, return_attention)
+        logits = self.output(x)  # (B, T, d_model) → (B, T, V)
+        attention = {"encoder": encoder_weights, "decoder": self_weights, "cross": cross_weights}
         return (logits, attention) if return_attention else logits
 
     def encode(self, source, source_mask=None, return_attention=False):
@@ -252,7 +90,124 @@ class Transformer(nn.Module):
             attention.append(weights)
         return self.encoder_norm(x), attention
 
-    def _visible(self, source, mask):
+    def decode(self, target, memory, memory_mask, return_attention=False):
+        """Return the decoder's output, (B, T, d_model), and two lists of weights: self-attention, cross-attention."""
+        x = self.target_embed(target)  # (B, T) → (B, T, d_model)
+        mask = causal_mask(target.size(1), target.device) & padding_mask(target, self.config.pad_id)  # (B, T, T)
+        attention = []
+        for layer in self.decoder_layers:
+            x, *weights = layer(x, memory, mask, memory_mask, need_weights=return_attention)
+            attention.append(weights)
+        return self.decoder_norm(x), *map(list, zip(*attention))
+
+    def generate(
+        self, source, max_length=None, strategy="greedy", top_k=None, temperature=1.0, beam_size=4, length_penalty=0.6,
+        use_cache=True, bos_id=1, eos_id=2, generator=None,
+    ):  # fmt: skip
+        """Write a target for each source, in evaluation mode (the model's mode is put back).
+
+        Args:
+            source: ids, (B, S).
+            max_length: most tokens a target may get, `<EOS>` counted (default: as many as the model can read).
+            strategy, top_k, temperature, beam_size, length_penalty, bos_id, eos_id, generator: as in
+                `helpers.generation.generate`.
+            use_cache: whether to keep the keys and values of earlier positions, instead of computing them at each step.
+
+        Returns:
+            tokens (B, T) without `<BOS>`; each row ends in `<EOS>`, then `<PAD>`, or is cut at `max_length`.
+        """
+        self._check_source(source, anywhere=True)
+        max_length = self.config.max_length if max_length is None else max_length
+        if isinstance(max_length, int) and max_length > self.config.max_length:
+            raise ValueError(f"max_length={max_length} is more than the model's max_length={self.config.max_length}")
+        was_training = self.training
+        self.eval()
+        try:
+            with torch.no_grad():
+                start, step = (self.start, self.step) if use_cache else (self.start_anew, self.step_anew)
+                tokens, _ = generation.generate(
+                    step, start(source), len(source), max_length=max_length, bos_id=bos_id, eos_id=eos_id,
+                    pad_id=self.config.pad_id, device=source.device, strategy=strategy, top_k=top_k,
+                    temperature=temperature, beam_size=beam_size, length_penalty=length_penalty, generator=generator,
+                )  # fmt: skip
+        finally:
+            self.train(was_training)
+        return tokens
+
+    def start(self, source):
+        """Return the state before the first target token: an empty cache for each decoder layer, and what is visible."""
+        memory, _ = self.encode(source)
+        layers = [layer.empty_cache(memory) for layer in self.decoder_layers]
+        return {"position": 0, "layers": layers, "visible": self._visible(source)}
+
+    def step(self, tokens, state):
+        """Read one more target token a row, (N,); return the logits of the next, (N, V), and the new state."""
+        x = self.target_embed(tokens.unsqueeze(1), first=state["position"])  # (N,) → (N, 1) → (N, 1, d_model)
+        caches = []
+        for layer, cache in zip(self.decoder_layers, state["layers"]):
+            x, _, _, cache = layer.step(x, cache, memory_mask=state["visible"], need_weights=False)
+            caches.append(cache)
+        logits = self.output(self.decoder_norm(x)).squeeze(1)  # (N, 1, d_model) → (N, 1, V) → (N, V)
+        return logits, state | {"position": state["position"] + 1, "layers": caches}
+
+    def start_anew(self, source):
+        """Return the state before the first target token for `step_anew`: the memory, and no tokens."""
+        memory, _ = self.encode(source)
+        return {"target": source[:, :0], "memory": memory, "visible": self._visible(source)}
+
+    def step_anew(self, tokens, state):
+        """As `step`, without a cache: run the decoder over everything written so far."""
+        target = torch.cat([state["target"], tokens.unsqueeze(1)], dim=1)  # (N, t), (N, 1) → (N, t + 1)
+        x, _, _ = self.decode(target, state["memory"], state["visible"])
+        return self.output(x[:, -1]), state | {"target": target}  # (N, d_model) → (N, V)
+
+    def inspect(self, source, target, **masks):
+        """Run the model and return `helpers.internals.Internals`: logits, attention weights, ReLU outputs, stream.
+
+        Args:
+            source, target, **masks: as for a call of the model.
+        """
+        return run_with_internals(self, source, target, **masks)
+
+    def _visible(self, source, mask=None):
         """Combine a mask with the source's padding mask."""
         padding = padding_mask(source, self.config.pad_id)  # (B, 1, S)
         return padding if mask is None else padding & mask
+
+    def _check_source(self, source, anywhere=False):
+        check_ids(source, "source", self.config.max_length, self.config.source_vocab_size, anywhere)
+        # Looking into a tensor makes a GPU wait, so in training it is done on the CPU only.
+        if source.device.type == "cpu" or (anywhere and not source.is_meta):
+            empty = (source == self.config.pad_id).all(dim=1).nonzero().flatten().tolist()
+            if empty:
+                raise ValueError(f"source holds nothing but padding in row {empty[0]}; there is nothing to attend to")
+
+    @classmethod
+    def from_torch(cls, module, source_embedding, target_embedding, output, max_length=512, pad_id=0):
+        """Return a copy of an `nn.Transformer` with the embeddings and the output layer that it lacks.
+
+        In evaluation mode the copy's logits are `output(module(...))` on embedded tokens, an embedding being
+        `embedding(tokens) * √d_model + sinusoidal_encoding(...)`. (`nn.Transformer` ends each stack with a layer norm in
+        both norm orders, which the paper does not.)
+
+        Args:
+            module: an `nn.Transformer` with as many encoder as decoder layers.
+            source_embedding, target_embedding: `nn.Embedding`s, (V, d_model); the same one twice for one vocabulary.
+            output: an `nn.Linear` from d_model to the target vocabulary; its weight may be the target embedding's.
+            max_length: the longest sequence that the copy can read.
+            pad_id: the id of padding.
+
+        Raises:
+            TypeError: not an `nn.Transformer`, or not such layers in it.
+            ValueError: sizes that do not fit, or something in it that has no counterpart here; names it.
+        """
+        return copy_of_torch(cls, module, source_embedding, target_embedding, output, max_length, pad_id)
+
+
+def check_ids(tokens, name, max_length, vocab_size, anywhere=False):
+    """Raise a `TypeError` or `ValueError` that names `name` unless it holds ids (B, T) of the vocabulary."""
+    check_tokens(tokens, name, max_length)
+    if tokens.device.type == "cpu" or (anywhere and not tokens.is_meta):
+        low, high = (int(n) for n in tokens.aminmax())
+        if low < 0 or high >= vocab_size:
+            raise ValueError(f"{name} holds the id {high if low >= 0 else low}, outside the vocabulary of {vocab_size}")

@@ -10,8 +10,15 @@ from helpers import plots
 from helpers.analysis import attention_entropy, bootstrap_interval, find_leak, seed_interval
 from helpers.attention import MultiHeadAttention, causal_mask, padding_mask, scaled_dot_product_attention
 from helpers.text import Vocabulary
-from helpers.training import evaluate, fit, token_loss
-from helpers.transformer import MiniFormer, Transformer, TransformerConfig, sinusoidal_encoding
+from helpers.training import evaluate, fit, paper_learning_rate, paper_schedule, token_loss
+from helpers.transformer import (
+    DecoderLayer,
+    EncoderLayer,
+    MiniFormer,
+    Transformer,
+    TransformerConfig,
+    sinusoidal_encoding,
+)
 
 X = torch.randn(2, 3, 8)
 TOKENS = torch.ones(2, 3, dtype=torch.long)
@@ -91,6 +98,117 @@ BAD_INPUTS = {
         "num_heads=5 does not divide",
     ),
     "dropout of everything": (lambda: TransformerConfig(9, 9, dropout=1.0), ValueError, "dropout=1.0"),
+    "a source of padding": (
+        lambda: full()(torch.tensor([[3, 4], [0, 0]]), TOKENS[:, :2]),
+        ValueError,
+        "source holds nothing but padding in row 1",
+    ),
+    "a source of padding to translate": (
+        lambda: full().generate(torch.zeros(2, 3, dtype=torch.long)),
+        ValueError,
+        "source holds nothing but padding in row 0",
+    ),
+    "a source of floats": (lambda: full()(TOKENS.float(), TOKENS), TypeError, "source has dtype torch.float32"),
+    "a target of floats": (lambda: full()(TOKENS, TOKENS.float()), TypeError, "target has dtype torch.float32"),
+    "a target that is too long": (
+        lambda: full()(TOKENS, torch.ones(2, 5, dtype=torch.long)),
+        ValueError,
+        "target has 5 positions, more than max_length=4",
+    ),
+    "an id that the source's vocabulary lacks": (
+        lambda: full()(TOKENS * 9, TOKENS),
+        ValueError,
+        "source holds the id 9, outside the vocabulary of 9",
+    ),
+    "a negative id": (lambda: full()(TOKENS, -TOKENS), ValueError, "target holds the id -1"),
+    "a source that is too long to translate": (
+        lambda: full().generate(torch.ones(2, 5, dtype=torch.long)),
+        ValueError,
+        "source has 5 positions, more than max_length=4",
+    ),
+    "words to translate": (lambda: full().generate(["the cat"]), TypeError, "source is list, not a tensor"),
+    "more tokens than the model can read": (
+        lambda: full().generate(TOKENS, 5),
+        ValueError,
+        "max_length=5 is more than the model's max_length=4",
+    ),
+    "no tokens to write": (lambda: full().generate(TOKENS, 0), ValueError, "max_length=0 must be at least 1"),
+    "half a token": (lambda: full().generate(TOKENS, 2.5), TypeError, "max_length is float, not a whole number"),
+    "a strategy that is none": (
+        lambda: full().generate(TOKENS, strategy="best"),
+        ValueError,
+        "strategy='best' is not one of greedy, sample, beam",
+    ),
+    "a beam of nothing": (
+        lambda: full().generate(TOKENS, strategy="beam", beam_size=0),
+        ValueError,
+        "beam_size=0 must be at least 1",
+    ),
+    "more candidates than there are": (
+        lambda: full().generate(TOKENS, strategy="sample", top_k=10),
+        ValueError,
+        "top_k=10 is more than the vocabulary of 9",
+    ),
+    "a temperature of 0": (
+        lambda: full().generate(TOKENS, strategy="sample", temperature=0.0),
+        ValueError,
+        "temperature=0.0 must be above 0",
+    ),
+    "one vocabulary of two sizes": (
+        lambda: TransformerConfig(9, 8, shared_vocabulary=True),
+        ValueError,
+        "shared_vocabulary=True needs one size, but source_vocab_size=9 and target_vocab_size=8",
+    ),
+    "tied to what": (lambda: TransformerConfig(9, 9, tie_embeddings="output"), TypeError, "tie_embeddings='output'"),
+    "padding outside the vocabulary": (lambda: TransformerConfig(9, 9, pad_id=9), ValueError, "pad_id=9"),
+    "not an nn.Transformer": (
+        lambda: Transformer.from_torch(nn.Linear(2, 2), nn.Embedding(9, 2), nn.Embedding(9, 2), nn.Linear(2, 9)),
+        TypeError,
+        "module is Linear, not nn.Transformer",
+    ),
+    "an embedding of another width": (
+        lambda: Transformer.from_torch(
+            nn.Transformer(8, 2, 1, 1, 8, batch_first=True), nn.Embedding(9, 4), nn.Embedding(9, 8), nn.Linear(8, 9)
+        ),
+        ValueError,
+        "source_embedding has 4 features, module has d_model=8",
+    ),
+    "an output for another vocabulary": (
+        lambda: Transformer.from_torch(
+            nn.Transformer(8, 2, 1, 1, 8, batch_first=True), nn.Embedding(9, 8), nn.Embedding(9, 8), nn.Linear(8, 7)
+        ),
+        ValueError,
+        "output goes from 8 to 7",
+    ),
+    "stacks of unequal height": (
+        lambda: Transformer.from_torch(
+            nn.Transformer(8, 2, 2, 1, 8, batch_first=True), nn.Embedding(9, 8), nn.Embedding(9, 8), nn.Linear(8, 9)
+        ),
+        ValueError,
+        "2 encoder and 1 decoder layers",
+    ),
+    "another activation": (
+        lambda: EncoderLayer.from_torch(nn.TransformerEncoderLayer(8, 2, 8, activation="gelu")),
+        ValueError,
+        "EncoderLayer has ReLU",
+    ),
+    "a layer of the wrong kind": (
+        lambda: DecoderLayer.from_torch(nn.TransformerEncoderLayer(8, 2, 8)),
+        TypeError,
+        "layer is TransformerEncoderLayer, not TransformerDecoderLayer",
+    ),
+    "a layer without biases": (
+        lambda: EncoderLayer.from_torch(nn.TransformerEncoderLayer(8, 2, 8, bias=False)),
+        ValueError,
+        "bias=False",
+    ),
+    "smoothing of everything": (
+        lambda: token_loss(X, TOKENS, 0, label_smoothing=1.0),
+        ValueError,
+        "label_smoothing=1.0 must be at least 0 and below 1",
+    ),
+    "a step before the first": (lambda: paper_learning_rate(0), ValueError, "step=0 must be at least 1"),
+    "a warm-up of more than everything": (lambda: paper_schedule(0, 10, warmup=1.5), ValueError, "warmup=1.5"),
     "positions of no length": (lambda: sinusoidal_encoding(0, 4), ValueError, "length=0"),
     "unknown letter": (lambda: VOCABULARY.encode("cow"), ValueError, "unknown symbol 'w' at position 2 of 'cow'"),
     "a word that is too long": (

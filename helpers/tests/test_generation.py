@@ -111,7 +111,8 @@ def test_rows_end_in_eos_then_padding_and_the_state_belongs_to_the_tokens_return
             assert set(row[length:]) <= {0}
         assert state.table.tolist() == list(range(6))
         # A step was shown <BOS> and then each token but the last, by the very beginning that was returned.
-        assert (state.tokens[:, 0] == 1).all() and torch.equal(state.tokens[:, 1:], tokens[:, :-1])
+        assert (state.tokens[:, 0] == 1).all() and torch.equal(state.tokens[:, 1 : tokens.size(1)], tokens[:, :-1])
+        assert tokens[:, -1].any()
 
 
 def test_it_ends_early_when_all_rows_have():

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from helpers.analysis import find_leak
-from helpers.attention import MultiHeadAttention, causal_mask
+from helpers.attention import causal_mask
 from helpers.transformer import (
     DecoderLayer,
     EncoderLayer,
@@ -39,31 +39,16 @@ def random_tokens(generator, batch=3, length=10, vocab_size=29):
     return tokens.masked_fill(torch.arange(length) >= lengths.unsqueeze(1), 0)
 
 
-def copy_layer(ours, theirs):
-    """Copy the weights of an `nn.Transformer*Layer` into ours."""
-    ours.self_attention = MultiHeadAttention.from_torch(theirs.self_attn)
-    if hasattr(theirs, "multihead_attn"):
-        ours.cross_attention = MultiHeadAttention.from_torch(theirs.multihead_attn)
-        ours.norm_3.load_state_dict(theirs.norm3.state_dict())
-    ours.feed_forward[0].load_state_dict(theirs.linear1.state_dict())
-    ours.feed_forward[2].load_state_dict(theirs.linear2.state_dict())
-    ours.norm_1.load_state_dict(theirs.norm1.state_dict())
-    ours.norm_2.load_state_dict(theirs.norm2.state_dict())
-    return ours.eval()
-
-
 @pytest.mark.parametrize("norm_first", [True, False])
 def test_layers_equal_pytorch(norm_first):
     torch.manual_seed(0)
     x, memory, mask = torch.randn(2, 6, 16), torch.randn(2, 9, 16), causal_mask(6)
     encoder = nn.TransformerEncoderLayer(16, 4, 32, 0.0, batch_first=True, norm_first=norm_first).eval()
     decoder = nn.TransformerDecoderLayer(16, 4, 32, 0.0, batch_first=True, norm_first=norm_first).eval()
-    ours, weights = copy_layer(EncoderLayer(16, 4, 32, norm_first=norm_first), encoder)(x, mask)
+    ours, weights = EncoderLayer.from_torch(encoder)(x, mask)
     torch.testing.assert_close(ours, encoder(x, src_mask=~mask), atol=2e-6, rtol=0)
     assert weights.shape == (2, 4, 6, 6)
-    ours, self_weights, cross_weights = copy_layer(DecoderLayer(16, 4, 32, norm_first=norm_first), decoder)(
-        x, memory, mask
-    )
+    ours, self_weights, cross_weights = DecoderLayer.from_torch(decoder)(x, memory, mask)
     torch.testing.assert_close(ours, decoder(x, memory, tgt_mask=~mask), atol=2e-6, rtol=0)
     assert self_weights.shape == (2, 4, 6, 6) and cross_weights.shape == (2, 4, 6, 9)
 

@@ -1,0 +1,233 @@
+"""Recurrent encoder-decoder models: with a fixed context vector, with Bahdanau's attention, with Luong's."""
+
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from helpers.attention import AdditiveAttention, MultiplicativeAttention, check_tokens, padding_mask
+from helpers.classic_attention import check_size
+from helpers.generation import generate
+from helpers.recurrent import Encoder
+from helpers.text import Vocabulary
+
+KINDS = ("none", "bahdanau", "luong-dot", "luong-general", "luong-concat")
+
+
+class Memory(NamedTuple):
+    """What the encoder hands to the decoder; N rows, one a sentence."""
+
+    annotations: torch.Tensor  # the encoder's state at each source word, (N, S, H); 0 at padding
+    summary: torch.Tensor  # its last state, the one fixed context vector, (N, H)
+    projected: torch.Tensor | None  # what the attention makes of the annotations once for all steps, (N, S, ...)
+    mask: torch.Tensor  # True where there is a source word, (N, 1, S)
+
+
+class DecoderState(NamedTuple):
+    """What the decoder carries from step to step."""
+
+    hidden: torch.Tensor  # (N, H)
+    memory: Memory
+    weights: torch.Tensor | None  # the attention weights of the steps taken so far, (N, t, S)
+
+
+class Seq2Seq(nn.Module):
+    """A GRU encoder, a GRU decoder, and between them one of five ways to carry the sentence over.
+
+    All kinds start the decoder from the encoder's last state, and make the logits from the decoder's state h and a
+    context c through tanh(W [c; h]) (Luong et al. 2015, section 3, equation 5). They differ in c:
+
+    - "none": the encoder's last state at every step, which also enters each step of the GRU (Cho et al. 2014, section
+      2.2): nothing is gained by having to remember it.
+    - "bahdanau": additive attention; the query is the state before the step, and c enters the GRU's step (Bahdanau et
+      al. 2015, section 3.1, equations 4 to 6). Each step waits for the one before. (The paper's own way from c and h
+      to the logits is a maxout layer.)
+    - "luong-dot", "luong-general", "luong-concat": the query is the state after the step, and c does not go back into
+      the GRU (Luong et al. 2015, section 3.1, without the input feeding of section 3.3). So all steps of the GRU run
+      at once, and attention after them.
+
+    Args:
+        source_vocab_size, target_vocab_size: number of symbols, the special ones included.
+        hidden_size: width H of the decoder, of an annotation and inside the attention.
+        embedding_size: width of word embeddings (default: `hidden_size`).
+        attention: one of the five kinds.
+        bidirectional: whether the encoder reads in both directions; H is even then.
+        dropout: share of features dropped in training, after the embeddings and before the logits.
+        pad_id: the id of padding, which changes nothing anywhere.
+
+    Raises:
+        ValueError: an unknown kind, a size below 1, an odd `hidden_size` with two directions, a dropout out of range.
+    """
+
+    def __init__(
+        self, source_vocab_size, target_vocab_size, hidden_size=64, embedding_size=None, attention="bahdanau",
+        bidirectional=True, dropout=0.0, pad_id=Vocabulary.pad_id,
+    ):  # fmt: skip
+        super().__init__()
+        embedding_size = hidden_size if embedding_size is None else embedding_size
+        sizes = {"source_vocab_size": source_vocab_size, "target_vocab_size": target_vocab_size}
+        for name, size in {**sizes, "hidden_size": hidden_size, "embedding_size": embedding_size}.items():
+            check_size(name, size)
+        if attention not in KINDS:
+            raise ValueError(f"attention={attention!r} is not one of {', '.join(KINDS)}")
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout={dropout!r} must be at least 0 and below 1")
+        self.kind, self.pad_id = attention, pad_id
+        self.encoder = Encoder(source_vocab_size, embedding_size, hidden_size, bidirectional, dropout)
+        self.bridge = nn.Linear(hidden_size, hidden_size)
+        self.embedding = nn.Embedding(target_vocab_size, embedding_size)
+        if attention == "bahdanau":
+            self.attention = AdditiveAttention(hidden_size, hidden_size, hidden_size)
+        elif attention == "none":
+            self.attention = None
+        else:
+            self.attention = MultiplicativeAttention(hidden_size, hidden_size, attention.removeprefix("luong-"))
+        context_size = 0 if attention.startswith("luong") else hidden_size
+        self.gru = nn.GRU(embedding_size + context_size, hidden_size, batch_first=True)
+        self.readout = nn.Linear(2 * hidden_size, hidden_size)
+        self.output = nn.Linear(hidden_size, target_vocab_size)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, source, target, teacher_forcing=1.0, stepped=False):
+        """Predict each next target word from the source and the target words so far.
+
+        Args:
+            source: ids, (B, S), padded on the right.
+            target: ids, (B, T): `<BOS>` and the words, padded on the right.
+            teacher_forcing: the probability, drawn anew for each word, that the decoder is fed the word of `target`;
+                otherwise it gets what it found likeliest itself (Bengio et al. 2015, section 2.4). The first is
+                always `<BOS>`. Below 1 the decoder has to take one step after the other.
+            stepped: call `step` for one word after the other, as `translate` must: the same numbers, later.
+
+        Returns:
+            logits (B, T, V) and attention weights (B, T, S), which are None for the kind "none".
+
+        Raises:
+            TypeError: ids that are not integers.
+            ValueError: shapes, ids or a ratio that make no sense, a source row that is all padding or has a gap.
+        """
+        self._check(source, target, teacher_forcing)
+        state = self.encode(source)
+        if stepped or teacher_forcing < 1:
+            return self._step_by_step(target, state, teacher_forcing)
+        x = self.dropout(self.embedding(target))  # (B, T) → (B, T, E)
+        if self.kind == "bahdanau":
+            hidden, steps = state.hidden, []
+            for t in range(target.size(1)):
+                hidden, context, weights = self._advance(x[:, t], hidden, state.memory)
+                steps.append((hidden, context, weights))
+            hidden, context, weights = (
+                torch.stack(part, dim=1) for part in zip(*steps)
+            )  # T times (B, ...) → (B, T, ...)
+        else:
+            hidden, context, weights = self._all_at_once(x, state)
+        return self._logits(hidden, context), weights
+
+    def encode(self, source):
+        """Return the `DecoderState` before the first step for source ids (B, S)."""
+        mask = padding_mask(source, self.pad_id)  # (B, 1, S)
+        annotations, summary = self.encoder(source, mask.squeeze(1))
+        projected = None if self.attention is None else self.attention.project_keys(annotations)
+        weights = None if self.attention is None else annotations.new_zeros(len(source), 0, source.size(1))
+        hidden = self.bridge(summary).tanh()  # (B, H) → (B, H)
+        return DecoderState(hidden, Memory(annotations, summary, projected, mask), weights)
+
+    def step(self, tokens, state):
+        """Take one step: the last tokens (N,) in, the logits (N, V) of the next ones out, and the new state."""
+        x = self.dropout(self.embedding(tokens))  # (N,) → (N, E)
+        hidden, context, weights = self._advance(x, state.hidden, state.memory)
+        if weights is not None:
+            weights = torch.cat([state.weights, weights.unsqueeze(1)], dim=1)  # (N, t, S) → (N, t + 1, S)
+        return self._logits(hidden, context), DecoderState(hidden, state.memory, weights)
+
+    @torch.no_grad()
+    def translate(self, source, max_length=None, beam_size=1, length_penalty=0.6):
+        """Translate, without dropout, each step fed with the model's own last word.
+
+        Args:
+            source: ids, (B, S), padded on the right.
+            max_length: most tokens of a translation, `<EOS>` counted (default: 2 S + 10).
+            beam_size: 1 takes the likeliest word each time; more keeps so many beginnings (`helpers.generation`).
+            length_penalty: of beam search.
+
+        Returns:
+            tokens (B, T): words, `<EOS>`, then padding; and attention weights (B, T, S), 0 at padding, or None.
+        """
+        self._check(source)
+        max_length = 2 * source.size(1) + 10 if max_length is None else max_length
+        was_training = self.training
+        self.eval()
+        try:
+            tokens, state = generate(
+                self.step, self.encode(source), len(source), max_length=max_length,
+                pad_id=self.pad_id, device=source.device, strategy="beam" if beam_size != 1 else "greedy",
+                beam_size=beam_size, length_penalty=length_penalty,
+            )  # fmt: skip
+        finally:
+            self.train(was_training)
+        if state.weights is None:
+            return tokens, None
+        weights = state.weights[:, : tokens.size(1)]  # a beam that lost may have taken more steps
+        return tokens, weights.masked_fill((tokens == self.pad_id).unsqueeze(-1), 0.0)
+
+    def _advance(self, x, hidden, memory):
+        """Take one step of the GRU, with attention before or after it; return hidden, context, weights."""
+        weights, context = None, memory.summary
+        if self.kind == "bahdanau":
+            context, weights = self.attention(hidden, memory.annotations, memory.mask, memory.projected)
+        if not self.kind.startswith("luong"):
+            x = torch.cat([x, context], dim=-1)  # (B, E) → (B, E + H)
+        gru = self.gru
+        hidden = torch.gru_cell(x, hidden, gru.weight_ih_l0, gru.weight_hh_l0, gru.bias_ih_l0, gru.bias_hh_l0)
+        if self.kind.startswith("luong"):
+            context, weights = self.attention(hidden, memory.annotations, memory.mask, memory.projected)
+        return hidden, context, weights
+
+    def _all_at_once(self, x, state):
+        """Do what `_advance` does for every step of x (B, T, E) where no step waits for attention."""
+        memory = state.memory
+        if self.kind == "none":
+            x = torch.cat([x, memory.summary.unsqueeze(1).expand(-1, x.size(1), -1)], dim=-1)  # → (B, T, E + H)
+        hidden = self.gru(x, state.hidden.unsqueeze(0))[0]  # (B, T, ...) → (B, T, H)
+        if self.kind == "none":
+            return hidden, memory.summary.unsqueeze(1).expand_as(hidden), None
+        return hidden, *self.attention(hidden, memory.annotations, memory.mask, memory.projected)
+
+    def _step_by_step(self, target, state, ratio):
+        """Step along the target, fed with its words only with probability `ratio`."""
+        tokens, logits = target[:, 0], []
+        for t in range(target.size(1)):
+            if t > 0:
+                forced = torch.rand(len(target), device=target.device) < ratio  # (B,)
+                tokens = torch.where(forced, target[:, t], logits[-1].argmax(dim=-1))
+            step_logits, state = self.step(tokens, state)
+            logits.append(step_logits)
+        return torch.stack(logits, dim=1), state.weights  # T times (B, V) → (B, T, V)
+
+    def _logits(self, hidden, context):
+        combined = self.readout(torch.cat([context, hidden], dim=-1)).tanh()  # (..., 2 H) → (..., H)
+        return self.output(self.dropout(combined))  # (..., H) → (..., V)
+
+    def _check(self, source, target=None, ratio=1.0):
+        check_ids("source", source, self.encoder.embedding.num_embeddings)
+        words = source != self.pad_id  # (B, S)
+        broken = ~words[:, 0] | (words[:, 1:] & ~words[:, :-1]).any(dim=1)  # (B,)
+        if not source.is_meta and broken.any():
+            row = int(broken.nonzero()[0])
+            raise ValueError(f"source row {row} is {source[row].tolist()}; it must be words, then padding on the right")
+        if target is None:
+            return
+        check_ids("target", target, self.embedding.num_embeddings)
+        if len(source) != len(target):
+            raise ValueError(f"source holds {len(source)} sentences, target {len(target)}; they go in pairs")
+        if not 0 <= ratio <= 1:
+            raise ValueError(f"teacher_forcing={ratio!r} must be from 0 to 1")
+
+
+def check_ids(name, tokens, vocab_size):
+    """Raise unless `tokens` is (B, T) and every id is in the vocabulary."""
+    check_tokens(tokens, name)
+    if not tokens.is_meta and not 0 <= int(tokens.min()) <= int(tokens.max()) < vocab_size:
+        raise ValueError(
+            f"{name} has ids from {tokens.min()} to {tokens.max()}; they must be from 0 to {vocab_size - 1}"
+        )

@@ -1,0 +1,171 @@
+"""What to train a translator on and how to judge it: exact match, BLEU, and alignment against the gold links.
+
+Readers meet this through `helpers.analysis`.
+"""
+
+from typing import NamedTuple
+
+import torch
+
+from helpers.training import token_loss
+
+
+def translation_loss(model, source, target):
+    """The loss of a `Seq2Seq` on pairs: (sum in nats, number of target words, `<EOS>` counted and padding not).
+
+    Args:
+        model: `model(source, target) -> (logits, weights)`, with `pad_id`.
+        source: ids, (B, S).
+        target: ids, (B, T + 1), from `<BOS>` to `<EOS>`: all but the last are fed, all but the first are asked for.
+    """
+    return token_loss(model(source, target[:, :-1])[0], target[:, 1:], model.pad_id)
+
+
+class Bleu(NamedTuple):
+    """A BLEU score from 0 to 100, and the signature that says how it was computed (Post 2018, section 3)."""
+
+    score: float
+    signature: str
+
+
+def bleu(hypotheses, references):
+    """Return the corpus BLEU (Papineni et al. 2002, section 2.3) of tokenised translations, by sacrebleu.
+
+    The tokens are taken as they stand, separated by spaces (sacrebleu's tokenize="none"). Beside the usual n-gram
+    precisions up to 4 words nothing is tuned; the signature tells.
+
+    Args:
+        hypotheses: the translations, N strings.
+        references: the right ones, N strings.
+
+    Returns:
+        `Bleu(score, signature)`.
+
+    Raises:
+        ValueError: not equally many, or none.
+        TypeError: a list of something other than strings.
+    """
+    from sacrebleu.metrics import BLEU  # imported here: chapters without translation do not need it installed
+
+    _check_pairs(hypotheses, references)
+    metric = BLEU(tokenize="none", force=True)  # force: it warns about text that ends in " .", as all of ours does
+    return Bleu(metric.corpus_score(list(hypotheses), [list(references)]).score, str(metric.get_signature()))
+
+
+def exact_match(hypotheses, references):
+    """Return the share of translations that equal their reference word for word, from 0 to 1.
+
+    Raises:
+        ValueError, TypeError: as `bleu`.
+    """
+    _check_pairs(hypotheses, references)
+    return sum(a.split() == b.split() for a, b in zip(hypotheses, references)) / len(references)
+
+
+def links_of(weights, lengths=None):
+    """Turn attention weights into links: each target word to the one source word with the largest weight.
+
+    Only where the model was fed the reference (teacher forcing) does row j speak of the reference's word j.
+
+    Args:
+        weights: a list of (T, S) tensors, one a sentence, or one tensor (B, T, S).
+        lengths: for each sentence (number of source words, number of target words): rows and columns after them, those
+            of `<EOS>` and of padding, are dropped before the largest weight is looked for. None to keep everything.
+
+    Returns:
+        a list with a set of links (source position, target position) for each sentence.
+
+    Raises:
+        ValueError: not as many lengths as sentences, or lengths that the weights do not have.
+    """
+    if lengths is not None and len(lengths) != len(weights):
+        raise ValueError(f"lengths holds {len(lengths)} pairs, weights {len(weights)} sentences")
+    result = []
+    for number, matrix in enumerate(weights):
+        if matrix.dim() != 2 or matrix.numel() == 0:
+            raise ValueError(f"weights of sentence {number} have shape {tuple(matrix.shape)}; they must be (T, S)")
+        if lengths is not None:
+            words, targets = lengths[number]
+            if not (1 <= words <= matrix.size(1) and 1 <= targets <= matrix.size(0)):
+                raise ValueError(
+                    f"sentence {number} has {words} source and {targets} target words, its weights are "
+                    f"{tuple(matrix.shape)}"
+                )
+            matrix = matrix[:targets, :words]  # (T, S) → without <EOS> and padding
+        result.append({(i, j) for j, i in enumerate(matrix.argmax(dim=-1).tolist())})
+    return result
+
+
+def error_rate(guess, gold):
+    """Return 1 - 2 |A ∩ G| / (|A| + |G|) over all sentences together (Och and Ney 2003, evaluation methodology).
+
+    Their measure knows sure and merely possible links; here every gold link is sure, so both sets are G.
+
+    Args:
+        guess, gold: for each sentence a set of links (source position, target position).
+    """
+    if len(guess) != len(gold) or not len(gold):
+        raise ValueError(f"guess holds {len(guess)} sentences, gold {len(gold)}; equally many, at least one, needed")
+    common = sum(len(a & g) for a, g in zip(guess, gold))
+    total = sum(len(a) + len(g) for a, g in zip(guess, gold))
+    if total == 0:
+        raise ValueError("there are no links at all, neither guessed nor gold")
+    return 1 - 2 * common / total
+
+
+def alignment_error_rate(weights, gold, lengths=None):
+    """Return the alignment error rate of attention weights: 0 is perfect, 1 is nothing right.
+
+    Args:
+        weights, lengths: see `links_of`.
+        gold: for each sentence the set of links (source position, target position), as `load_parallel` gives them.
+
+    Raises:
+        ValueError: not equally many sentences, or shapes that do not fit.
+    """
+    return error_rate(links_of(weights, lengths), gold)
+
+
+def diagonal_alignment(source_length, target_length):
+    """Return the links of the guess that word order is the same: target word j to source word round(j · S / T)."""
+    ratio, last = source_length / target_length, source_length - 1
+    return {(min(last, round(j * ratio)), j) for j in range(target_length)}
+
+
+@torch.no_grad()
+def forced_weights(model, source, target, batch_size=250):
+    """Return the attention weights of a translator that is fed the reference, a list of N tensors (T, S) on the CPU.
+
+    Args:
+        model: `model(source, target) -> (logits, weights)`; its mode is put back afterwards.
+        source: ids, (N, S).
+        target: ids, (N, T + 1), from `<BOS>` to `<EOS>`; row j of the weights belongs to the word at j + 1.
+        batch_size: sentences at a time.
+    """
+    was_training = model.training
+    model.eval()
+    result = []
+    for first in range(0, len(source), batch_size):
+        rows = slice(first, first + batch_size)
+        result.extend(model(source[rows], target[rows, :-1])[1].cpu())
+    model.train(was_training)
+    return result
+
+
+def translate_texts(model, source, vocabulary, batch_size=250, **options):
+    """Translate ids (N, S) and return N texts; `options` go to `model.translate`. Sentences stay in order."""
+    texts = []
+    for first in range(0, len(source), batch_size):
+        tokens = model.translate(source[first : first + batch_size], **options)[0]
+        texts.extend(vocabulary.decode(row) for row in tokens)
+    return texts
+
+
+def _check_pairs(hypotheses, references):
+    for name, texts in (("hypotheses", hypotheses), ("references", references)):
+        if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+            raise TypeError(f"{name} must be a list of strings, one a sentence")
+    if len(hypotheses) != len(references) or not len(references):
+        raise ValueError(
+            f"hypotheses holds {len(hypotheses)} sentences, references {len(references)}; equally many, at least one"
+        )
