@@ -1,12 +1,13 @@
 # Every command of the project. `make help` lists them.
 PYTHON ?= python3
 VENV := .venv
-BIN := $(VENV)/bin
+BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 READY := $(VENV)/.ready
+SITE := $(VENV)/.site
 export PYTHONPATH := $(CURDIR)
 export JUPYTER_PLATFORM_DIRS := 1
 
-.PHONY: help run lab test sync bench clean
+.PHONY: help run lab test sync bench badges colab book slides handout look repeat clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
@@ -14,6 +15,10 @@ help:  ## list the commands
 $(READY): requirements.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --requirement requirements.txt
+	touch $@
+
+$(SITE): $(READY) .ci/site-requirements.txt
+	$(BIN)/python -m pip install --quiet --requirement requirements.txt --requirement .ci/site-requirements.txt
 	touch $@
 
 run: $(READY)  ## execute the chapters into build/, as notebooks and HTML pages, and print a table (CHAPTER=05 for one)
@@ -33,6 +38,27 @@ sync: $(READY)  ## pair every notebook with its text and execute it in place (CH
 
 bench: $(READY)  ## print the speed comparisons
 	$(BIN)/python .ci/bench.py
+
+badges:  ## write the repository's address and the setup cell everywhere (REPO=owner/name; else git's origin)
+	$(PYTHON) .ci/badges.py $(REPO) $(if $(REPO),$(BRANCH))
+
+colab: $(READY)  ## play the chapters, each alone, on a runtime like Colab's (CHAPTER=05 for one)
+	$(BIN)/python .ci/colab.py $(CHAPTER) $(if $(REQUIREMENTS),--requirements $(REQUIREMENTS))
+
+book: $(SITE)  ## build the website into build/book; needs no network
+	$(BIN)/python .ci/book.py
+
+slides: $(SITE)  ## make a deck of every chapter in build/slides; needs no network
+	$(BIN)/python .ci/slides.py
+
+handout: $(READY)  ## write copies for students, without solutions, and for the instructor, with them
+	$(BIN)/python .ci/handout.py
+
+look: $(SITE)  ## open the website, the slides and the notebooks in Chromium and measure (WHAT=book, slides or lab for one)
+	$(BIN)/python .ci/look.py $(WHAT)
+
+repeat: $(READY)  ## execute the whole series ten times in different surroundings, and compare every output (an hour)
+	$(BIN)/python .ci/repeat.py
 
 clean:  ## delete what the other commands made
 	rm -rf $(VENV) build

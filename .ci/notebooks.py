@@ -209,16 +209,6 @@ def differences(text):
         yield f"{name}: {path.stat().st_size / 1e6:.2f} MB, more than 1.5 MB"
 
 
-def setup_cells():
-    """Yield every notebook whose setup cell is not the one of the others."""
-    cells = {}
-    for text in texts():
-        first = next(c for c in jupytext.read(text).cells if c.cell_type == "code")
-        cells.setdefault(first.source, []).append(text.stem)
-    if len(cells) > 1:
-        yield f"the setup cell differs between {' and '.join(names[0] for names in cells.values())}"
-
-
 def broken_links():
     """Yield links to files of the repository that are not there."""
     pages = [(p, p.read_text(encoding="utf-8"), p.parent) for p in [ROOT / "README.md", *ROOT.glob("data/**/*.md")]]
@@ -234,8 +224,10 @@ def broken_links():
 
 
 def check(_):
-    """Exit with 1 and a list if a notebook, a setup cell or a link is not as it should be."""
-    wrong = [*(d for text in texts() for d in differences(text)), *setup_cells(), *broken_links()]
+    """Exit with 1 and a list if a notebook, a setup cell, a badge or a link is not as it should be."""
+    from badges import problems  # here, because it is found only when this file is run as a program
+
+    wrong = [*(d for text in texts() for d in differences(text)), *problems(), *broken_links()]
     strays = {p.stem for p in NOTEBOOKS.rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts} - {
         t.stem for t in texts()
     }

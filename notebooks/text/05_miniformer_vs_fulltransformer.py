@@ -20,31 +20,37 @@
 # Run this cell first. It finds the series' files, or fetches them when you are in Colab.
 
 # %% tags=["setup", "nbval-ignore-output"]
-# The same in every chapter: find the series' files or fetch them, install only what is missing.
-import importlib.util
+# The same in every chapter: find the series or fetch it, install what is missing, name the device.
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-REPOSITORY = "your_account/flycatcher"  # owner/name on GitHub
-places = [Path.cwd(), *Path.cwd().parents, Path.cwd() / "flycatcher"]
-root = next((p for p in places if (p / "helpers" / "attention.py").is_file()), None)
-if root is None:
-    if REPOSITORY.startswith("your_account/"):
-        raise RuntimeError("This notebook stands alone: open it from a clone of the series.")
-    root, url = places[-1], f"https://github.com/{REPOSITORY}"
-    subprocess.run(["git", "clone", "-q", "--depth=1", url, str(root)], check=True)
-if str(root) not in sys.path:
-    sys.path.insert(0, str(root))
-wanted = {"bertviz": "bertviz", "mpld3": "mpld3", "xstatic": "XStatic-jQuery"}
-missing = [package for name, package in wanted.items() if not importlib.util.find_spec(name)]
-if missing:
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", *missing])
+REPOSITORY, BRANCH = "your_account/flycatcher", "main"  # on GitHub
+ROOMS = """analysis attention checks data generation plots seq2seq start text training
+    transformer""".split()  # in helpers/
+here, clone, part = Path.cwd(), Path.cwd() / "flycatcher", Path.cwd() / "flycatcher.part"
+found = [p for p in (here, *here.parents, clone) if {*ROOMS} <= {f.stem for f in p.glob("helpers/*")}]
+if not found:
+    url = f"https://github.com/{REPOSITORY}"
+    assert not clone.exists(), f"{clone} is an old or unfinished copy: delete it and try again."
+    assert "your_account" not in url, "your_account is a placeholder: open this notebook in a clone."
+    assert shutil.which("git"), f"git is missing: install it, or work in an unpacked ZIP of {url}."
+    shutil.rmtree(part, ignore_errors=True)  # what a try that was cut off has left
+    command = ["git", "clone", "-q", "--depth=1", f"--branch={BRANCH}", url, str(part)]
+    git = subprocess.run(command, stderr=subprocess.PIPE, text=True)
+    assert "could not create" not in git.stderr, f"{here} is read-only: move this notebook elsewhere."
+    unknown = "not found" in git.stderr or "Username" in git.stderr
+    assert not unknown, f"There is no branch {BRANCH} at {url}: check the two, above in this cell."
+    assert git.returncode == 0, f"No answer: check the network and try again. ({git.stderr.strip()})"
+    part.rename(clone)
+sys.path[:0] = [str(p) for p in [*found, clone][:1] if str(p) not in sys.path]
 
 import torch
 
-device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-print("Device:", device, "(in Colab: Runtime, Change runtime type, T4 gives a GPU)")
+from helpers.start import prepare
+
+device = prepare()
 
 # %% [markdown]
 # Everything else that this chapter uses:

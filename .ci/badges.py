@@ -1,0 +1,176 @@
+"""Write the repository's address and the setup cell wherever they stand, and check that no two places disagree.
+
+    badges.py [owner/name [branch]]     (`make badges`; without a name, the address of git's remote `origin`)
+
+The one source of both is `.ci/setup_cell.py`. Standard library only: the workflow that stamps a fork installs nothing.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCE = Path(".ci", "setup_cell.py")
+KINDS = {".css", ".html", ".ipynb", ".json", ".md", ".py", ".toml", ".txt", ".yml"}
+PASSED_OVER = {".git", ".venv", "build", "tests", "__pycache__", ".ipynb_checkpoints"}  # tests make up addresses
+SETTING = re.compile(r'^REPOSITORY, BRANCH = "(?P<repository>[^"]+)", "(?P<branch>[^"]+)"', re.M)
+ROOMS = re.compile(r'^ROOMS = """(?P<rooms>[^"]*)"""', re.M)
+COLAB = re.compile(r"colab\.research\.google\.com/github/(?P<repository>[\w.-]+/[\w.-]+)/blob/(?P<branch>[^/\s]+)/")
+GITHUB = re.compile(r"github(?:\.com)?[/:](?P<repository>(?P<owner>[\w.-]+)/(?P<name>[\w-]+))")
+SETUP_IN_TEXT = re.compile(r'^(# %% tags=\["setup"[^\n]*\]\n)(.*?)(?=\n+# %%)', re.M | re.S)
+
+
+def setup_cell(root=ROOT):
+    """Return the source of the setup cell."""
+    return (root / SOURCE).read_text(encoding="utf-8").split(f"\n# {'-' * 118}\n")[1].rstrip("\n")
+
+
+def address(root=ROOT):
+    """Return (owner/name, branch)."""
+    return SETTING.search((root / SOURCE).read_text(encoding="utf-8")).group("repository", "branch")
+
+
+def from_remote(remote):
+    """Return owner/name of a git remote on GitHub, `None` of any other."""
+    found = re.fullmatch(
+        r"(?:https://|ssh://|git@|git://)?(?:[^@/]+@)?github\.com[/:]([\w.-]+/[\w.-]+?)(\.git)?/?", remote
+    )
+    return found and found.group(1)
+
+
+def files(root):
+    """Yield the text files that may hold the address."""
+    for folder, inside, names in os.walk(root):
+        inside[:] = sorted(set(inside) - PASSED_OVER)
+        yield from (Path(folder, name) for name in sorted(names) if Path(name).suffix in KINDS)
+
+
+def texts(root):
+    """Yield the text twins of the notebooks."""
+    yield from sorted((root / "notebooks" / "text").rglob("*.py"))
+
+
+def notebook_of(text, root):
+    """Return where the notebook of a text twin lies."""
+    return root / "notebooks" / text.relative_to(root / "notebooks" / "text").with_suffix(".ipynb")
+
+
+def rooms(root):
+    """Return the files of `helpers` that some notebook imports, and the setup cell itself, in one string."""
+    names = {"start"}
+    for text in texts(root):
+        source = text.read_text(encoding="utf-8")
+        names.update(re.findall(r"^ *(?:from|import) helpers\.(\w+)", source, flags=re.M))
+        for group in re.findall(r"^ *from helpers import (?:\(([^)]*)\)|(.*))", source, flags=re.M):
+            names.update(re.findall(r"(\w+)(?: as \w+)?", re.sub(r"#.*", "", "".join(group))))
+    return textwrap.fill(" ".join(sorted(names)), width=80, subsequent_indent="    ", break_on_hyphens=False)
+
+
+def write(path, text):
+    """Write a file if that changes it; return whether it did."""
+    if path.read_bytes() == text.encode():
+        return False
+    path.write_bytes(text.encode())
+    return True
+
+
+def stamped(text, old, new):
+    """Return a text with the address `new` in place of `old`, each (owner/name, branch)."""
+
+    def replace(found):
+        repository = new[0] if found["repository"] == old[0] else found["repository"]
+        branch = new[1] if found.group("repository", "branch") == old else found["branch"]
+        return f"colab.research.google.com/github/{repository}/blob/{branch}/"
+
+    text = COLAB.sub(replace, text)
+    return re.sub(rf"(?<![\w.-]){re.escape(old[0])}(?![\w-])", lambda _: new[0], text)
+
+
+def stamp(root, repository, branch):
+    """Write the address and the setup cell everywhere; return the paths of the files that changed."""
+    old, new, changed = address(root), (repository, branch), set()
+    for path in files(root):
+        if write(path, stamped(path.read_text(encoding="utf-8"), old, new)):
+            changed.add(path)
+    source = (root / SOURCE).read_text(encoding="utf-8")
+    source = SETTING.sub(lambda _: f'REPOSITORY, BRANCH = "{repository}", "{branch}"', source)
+    source = ROOMS.sub(lambda _: f'ROOMS = """{rooms(root)}"""', source)
+    if write(root / SOURCE, source):
+        changed.add(root / SOURCE)
+    cell = setup_cell(root)
+    for text in texts(root):
+        if write(text, SETUP_IN_TEXT.sub(lambda found: found.group(1) + cell, text.read_text(encoding="utf-8"))):
+            changed.add(text)
+        path = notebook_of(text, root)
+        if path.exists() and write(path, with_setup(path.read_text(encoding="utf-8"), cell)):
+            changed.add(path)
+    return sorted(changed)
+
+
+def is_setup(cell):
+    """Say whether a notebook's cell is its setup cell."""
+    return "setup" in cell["metadata"].get("tags", [])
+
+
+def with_setup(notebook, source):
+    """Return a notebook, as it is stored, with this setup cell; ids and outputs stay."""
+    content = json.loads(notebook)
+    for cell in content["cells"]:
+        if is_setup(cell):
+            cell["source"] = source.splitlines(keepends=True)
+    return json.dumps(content, ensure_ascii=False, indent=1, sort_keys=True) + "\n"  # as nbformat writes it
+
+
+def problems(root=ROOT):
+    """Yield the places that disagree with the address or the setup cell in `.ci/setup_cell.py`."""
+    here, cell = address(root), setup_cell(root)
+    remedy = "run `make badges`"
+    if ROOMS.search(cell)["rooms"] != rooms(root):
+        yield f"{SOURCE.as_posix()}: ROOMS is not what the notebooks import; {remedy}"
+    for path in files(root):
+        content, name = path.read_text(encoding="utf-8"), path.relative_to(root).as_posix()
+        for found in COLAB.finditer(content):
+            if found.group("repository", "branch") != here:
+                yield f"{name}: a badge opens {found['repository']}, {found['branch']}, not {', '.join(here)}; {remedy}"
+        for found in GITHUB.finditer(content):
+            known = {here[0].split("/")[1].removesuffix(".git"), "flycatcher"}
+            if found["name"] in known and found["repository"] != here[0]:
+                yield f"{name}: the address {found['repository']} is not {here[0]}; {remedy}"
+    for text in texts(root):
+        path, content = notebook_of(text, root), text.read_text(encoding="utf-8")
+        found = SETUP_IN_TEXT.search(content)
+        if found is None or found.group(2) != cell:
+            yield f"{text.relative_to(root).as_posix()}: the setup cell is not that of {SOURCE.as_posix()}; {remedy}"
+        if path.exists():
+            setups = [
+                "".join(c["source"]) for c in json.loads(path.read_text(encoding="utf-8"))["cells"] if is_setup(c)
+            ]
+            if setups != [cell]:
+                yield f"{path.relative_to(root).as_posix()}: the setup cell is not that of {SOURCE.as_posix()}; {remedy}"
+        badge = re.search(COLAB.pattern + r"(?P<path>[^)\s]+)", content)
+        if badge is None or root / badge["path"] != path:
+            yield f"{text.relative_to(root).as_posix()}: its badge does not open {path.relative_to(root).as_posix()}"
+
+
+def wanted(arguments):
+    """Return the (owner/name, branch) that the command line or git's remote asks for."""
+    repository, branch = address()
+    if arguments:
+        if not re.fullmatch(r"[\w.-]+/[\w.-]+", arguments[0]):
+            sys.exit(f"REPO={arguments[0]} should be owner/name, as in the address of the repository on GitHub")
+        return arguments[0], (arguments[1] if len(arguments) > 1 else branch)
+    git = subprocess.run(["git", "remote", "get-url", "origin"], cwd=ROOT, capture_output=True, text=True)
+    return from_remote(git.stdout.strip()) or repository, branch
+
+
+if __name__ == "__main__":
+    place = wanted(sys.argv[1:])
+    for path in stamp(ROOT, *place):
+        print("wrote", path.relative_to(ROOT).as_posix())
+    print(f"The address is {place[0]}, branch {place[1]}; it stands in {SOURCE.as_posix()}.")
+    for problem in problems():
+        print("still wrong, and not for this program to mend:", problem)

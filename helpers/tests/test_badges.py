@@ -1,0 +1,148 @@
+"""The address in one place: `make badges` writes it everywhere, and says so when two places disagree."""
+
+import importlib
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def load(name):
+    sys.path.insert(0, str(ROOT / ".ci"))
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path.remove(str(ROOT / ".ci"))
+
+
+badges = load("badges")
+
+
+@pytest.fixture
+def copy(tmp_path):
+    """A copy of the repository's text files that belongs to somebody, and agrees with itself."""
+    for path in [*badges.files(ROOT), ROOT / "Makefile"]:
+        target = tmp_path / path.relative_to(ROOT)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, target)
+    badges.stamp(tmp_path, "xanthippe/flycatcher", "main")
+    return tmp_path
+
+
+def stale(root):
+    """Return the problems that `make badges` would put right."""
+    return [problem for problem in badges.problems(root) if "make badges" in problem]
+
+
+def everything(root):
+    return "\n".join(path.read_text(encoding="utf-8") for path in badges.files(root))
+
+
+def test_this_repository_agrees_with_itself():
+    assert list(badges.problems()) == []
+
+
+def test_stamping_leaves_nothing_of_the_old_address(copy):
+    assert badges.address(copy) == ("xanthippe/flycatcher", "main")
+    assert everything(copy).count("xanthippe/flycatcher") > 10
+    changed = badges.stamp(copy, "bob/attention-course", "trunk")
+    assert copy / "README.md" in changed and copy / "notebooks" / "01_attention_basics.ipynb" in changed
+    assert "xanthippe" not in everything(copy)
+    assert "github/bob/attention-course/blob/trunk/notebooks/01_attention_basics.ipynb" in everything(copy)
+    assert stale(copy) == []
+
+
+def test_stamping_twice_changes_nothing(copy):
+    assert badges.stamp(copy, "xanthippe/flycatcher", "main") == []
+
+
+def test_there_and_back_is_where_it_began(copy):
+    before = {path: path.read_bytes() for path in badges.files(copy)}
+    badges.stamp(copy, "bob/attention-course", "trunk")
+    badges.stamp(copy, "xanthippe/flycatcher", "main")
+    assert before == {path: path.read_bytes() for path in badges.files(copy)}
+
+
+def test_ids_outputs_and_form_of_a_notebook_stay(copy):
+    path = copy / "notebooks" / "01_attention_basics.ipynb"
+    before = nbformat.read(path, as_version=4)
+    badges.stamp(copy, "bob/flycatcher", "main")
+    after = nbformat.read(path, as_version=4)
+    assert [(c.id, c.get("outputs")) for c in after.cells] == [(c.id, c.get("outputs")) for c in before.cells]
+    assert nbformat.writes(after) + "\n" == path.read_text(encoding="utf-8")  # as `make sync` would write it
+
+
+def test_a_changed_cell_is_carried_into_every_notebook(copy):
+    source = copy / badges.SOURCE
+    source.write_text(source.read_text(encoding="utf-8").replace("\ndevice = prepare()", "\ndevice = prepare()  # new"))
+    twins = list(badges.texts(copy))
+    assert len(stale(copy)) == len(twins) + sum(badges.notebook_of(text, copy).exists() for text in twins)
+    badges.stamp(copy, *badges.address(copy))
+    assert stale(copy) == []
+
+
+def test_a_room_that_a_notebook_imports_is_asked_for(copy):
+    text = next(badges.texts(copy))
+    text.write_text(text.read_text(encoding="utf-8") + "\n# %%\nfrom helpers.parallel import load_pairs\n")
+    assert any("ROOMS" in problem for problem in badges.problems(copy))
+    badges.stamp(copy, *badges.address(copy))
+    assert "parallel" in badges.ROOMS.search(badges.setup_cell(copy))["rooms"].split()
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "says"),
+    [
+        ("README.md", "github/xanthippe/flycatcher", "github/bob/flycatcher", "a badge opens bob/flycatcher"),
+        ("README.md", "/blob/main/", "/blob/master/", "a badge opens xanthippe/flycatcher, master"),
+        (
+            "notebooks/text/01_attention_basics.py",
+            '"xanthippe/flycatcher"',
+            '"bob/flycatcher"',
+            "the setup cell is not",
+        ),
+        ("notebooks/01_attention_basics.ipynb", '"xanthippe/flycatcher', '"bob/flycatcher', "the setup cell is not"),
+        ("notebooks/text/01_attention_basics.py", "notebooks/01_", "notebooks/03_", "its badge does not open"),
+        ("data/README.md", "# ", "# https://github.com/carol/flycatcher ", "the address carol/flycatcher is not"),
+    ],
+)
+def test_a_place_that_disagrees_is_named(copy, file, old, new, says):
+    path = copy / file
+    content = path.read_text(encoding="utf-8")
+    old, new = (json.dumps(x)[1:-1] if file.endswith("ipynb") else x for x in (old, new))
+    assert old in content
+    path.write_text(content.replace(old, new, 1), encoding="utf-8")
+    assert any(problem.startswith(f"{file}: {says}") for problem in badges.problems(copy))
+
+
+def test_another_repository_with_the_same_beginning_is_left_alone():
+    text = "github.com/xanthippe/flycatcher-data and mxanthippe/flycatcher, but xanthippe/flycatcher."
+    stamped = badges.stamped(text, ("xanthippe/flycatcher", "main"), ("bob/course", "main"))
+    assert stamped == "github.com/xanthippe/flycatcher-data and mxanthippe/flycatcher, but bob/course."
+
+
+@pytest.mark.parametrize(
+    ("remote", "expected"),
+    [
+        ("https://github.com/xanthippe/flycatcher.git", "xanthippe/flycatcher"),
+        ("https://github.com/xanthippe/flycatcher", "xanthippe/flycatcher"),
+        ("https://someone:token@github.com/xanthippe/my.course.git", "xanthippe/my.course"),
+        ("git@github.com:xanthippe/flycatcher.git", "xanthippe/flycatcher"),
+        ("ssh://git@github.com/xanthippe/flycatcher.git", "xanthippe/flycatcher"),
+        ("/srv/git/flycatcher.git", None),
+        ("https://example.org/xanthippe/flycatcher.git", None),
+        ("https://notgithub.com/xanthippe/flycatcher.git", None),
+        ("", None),
+    ],
+)
+def test_the_remote_is_understood(remote, expected):
+    assert badges.from_remote(remote) == expected
+
+
+def test_a_name_that_is_none_is_refused():
+    with pytest.raises(SystemExit, match="owner/name"):
+        badges.wanted(["flycatcher"])
