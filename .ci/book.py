@@ -1,0 +1,185 @@
+"""Build the website into build/book: `make book`. Needs no network, and neither do its readers."""
+
+import re
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import chapters
+import nbformat
+
+ROOT, BUILD = chapters.ROOT, chapters.BUILD
+SOURCE, SITE = BUILD / "book-source", BUILD / "book"
+SETTINGS = ROOT / ".github" / "book"
+
+
+def github(path):
+    """Return the address of a file of the repository on GitHub."""
+    name, branch = chapters.repository()
+    return f"https://github.com/{name}/blob/{branch}/{path}"
+
+
+def link(target, base):
+    """Return where a link of a committed file must point to on the site.
+
+    Notebooks are pages of the site; everything else of the repository is read on GitHub.
+
+    Args:
+        target: what is written in the file.
+        base: the folder that it is written in.
+    """
+    if re.match(r"[a-z]+:|#", target):
+        return target
+    path, _, anchor = target.partition("#")
+    path = (base / path).resolve()
+    anchor = "#" + anchor if anchor else ""
+    if path == chapters.NOTEBOOKS / "solutions":
+        return f"solutions/index.md{anchor}"
+    if path.suffix == ".ipynb" and path.is_relative_to(chapters.NOTEBOOKS) and path.exists():
+        page = path.relative_to(chapters.NOTEBOOKS)
+        inside = base.is_relative_to(chapters.NOTEBOOKS) and base != chapters.NOTEBOOKS
+        return ("../" if inside else "") + page.as_posix() + anchor
+    if path == ROOT / "README.md":
+        return f"index.md{anchor}"
+    if path.suffix == ".png":
+        return path.name
+    return github(path.relative_to(ROOT).as_posix()) + anchor
+
+
+def relinked(text, base):
+    """Return Markdown whose links lead to the right place on the site; code is left alone."""
+    parts = re.split(r"(```.*?```|`[^`\n]*`)", text, flags=re.S)
+    for i in range(0, len(parts), 2):
+        parts[i] = re.sub(r"\]\(([^)\s]+)\)", lambda m: f"]({link(m[1], base)})", parts[i])
+    return "".join(parts)
+
+
+def page(path):
+    """Return a notebook as a page of the site: repaired links, alternative texts, the setup cell folded."""
+    notebook = chapters.read(path)
+    for index, cell in enumerate(notebook.cells):
+        if cell.cell_type == "markdown":
+            cell.source = relinked(chapters.open_details(chapters.without_badge(cell.source)), path.parent)
+        if "setup" in chapters.tags(cell):
+            cell.metadata["tags"] = [*chapters.tags(cell), "hide-input"]
+        if chapters.has_picture(cell):
+            cell.metadata["mystnb"] = {"image": {"alt": chapters.alternative_text(notebook.cells, index)}}
+    return notebook
+
+
+def landing():
+    """Return the landing page: the README, with links into the site instead of badges."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = chapters.BADGE.sub(lambda m: f"[Open in Colab]({m['url']})", text)
+    text = text.replace("| | Chapter |", "| No. | Chapter |").replace("| Runs in | |", "| Runs in | Run it |")
+    return relinked(text, ROOT) + "\n" + contents()
+
+
+def contents():
+    """Return the site's table of contents; a chapter is called there what the README calls it."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    called = dict((path, name) for name, path in re.findall(r"\[([^\]]+)\]\(notebooks/([^)]+)\.ipynb\)", readme))
+    lines = ["```{toctree}", ":hidden:", ":caption: Chapters", ""]
+    for path in chapters.chapters():
+        lines.append(f"{chapters.number(path)}. {called.get(path.stem, title(path))} <{path.stem}>")
+    lines += ["```", "", "```{toctree}", ":hidden:", ":caption: Solutions", "", "All solutions <solutions/index>"]
+    lines += [f"Chapter {chapters.number(path)} <solutions/{path.stem}>" for path in chapters.solutions()]
+    lines += ["```", "", "```{toctree}", ":hidden:", ":caption: Beside them", ""]
+    lines += ["Glossary <glossary>", "For teachers <teachers>", "```", ""]
+    return "\n".join(lines)
+
+
+def title(path):
+    """Return a notebook's title without its number."""
+    first = chapters.read(path).cells[0].source.splitlines()[0]
+    return re.sub(r"^#\s*(\d+\.\s*)?", "", first)
+
+
+def solutions_page():
+    """Return the page that lists the solutions."""
+    lines = [
+        "# Solutions",
+        "",
+        "One way to solve each exercise, with the reason for every line that is not obvious.",
+        "",
+    ]
+    lines += [f"- [{title(path)}]({path.name})" for path in chapters.solutions()]
+    return "\n".join([*lines, ""])
+
+
+def terms(notebook):
+    """Return the (term, meaning) pairs of a chapter's glossary, which is a table or a list."""
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown" and re.match(r"#+ Glossary\s*$", cell.source.strip().splitlines()[0]):
+            text = cell.source.split("\n", 1)[1]
+            rows = re.findall(r"^\|\s*(.+?)\s*(?<!\\)\|\s*(.+?)\s*\|\s*$", text, flags=re.M)
+            rows = [row for row in rows if not set(row[0]) <= set("-: ") and row[0].lower() != "term"]
+            listed = re.findall(r"^[-*] \*\*(.+?)\*\*:?\s*(.+?)(?=\n[-*] |\n\n|\Z)", text, flags=re.M | re.S)
+            return [(t.strip("* "), re.sub(r"\s+", " ", m)) for t, m in [*rows, *listed]]
+    return []
+
+
+def glossary():
+    """Return the glossary page: the terms of all chapters in one alphabet, each with its way back."""
+    entries = {}
+    for path in chapters.chapters():
+        for term, meaning in terms(chapters.read(path)):
+            back = f"[Chapter {chapters.number(path)}]({path.name}#glossary)"
+            entries.setdefault(term.lower(), (term, []))[1].append(f"{meaning.rstrip('.')}. *{back}*")
+    lines = ["# Glossary", "", "The terms of all chapters, each with a link to the glossary that it comes from.", ""]
+    initial = ""
+    for key in sorted(entries, key=lambda k: re.sub(r"[^a-z]", "", k)):
+        first = re.sub(r"[^a-z]", "", key)[:1].upper()
+        if first != initial:
+            initial = first
+            lines += [f"## {initial}", ""]
+        term, meanings = entries[key]
+        lines += [term, *[f": {meaning}\n" for meaning in meanings]]
+    return "\n".join(lines)
+
+
+def write_source():
+    """Write what Sphinx reads into build/book-source."""
+    shutil.rmtree(SOURCE, ignore_errors=True)
+    (SOURCE / "solutions").mkdir(parents=True)
+    shutil.copy(SETTINGS / "conf.py", SOURCE)
+    for folder in ("_static", "_templates"):
+        shutil.copytree(SETTINGS / folder, SOURCE / folder)
+    shutil.copy(chapters.mathjax(), SOURCE / "_static" / "mathjax.js")
+    shutil.copy(ROOT / ".github" / "picture.png", SOURCE)
+    for path in [*chapters.chapters(), *chapters.solutions()]:
+        nbformat.write(page(path), SOURCE / path.relative_to(chapters.NOTEBOOKS))
+    teachers = relinked((SETTINGS / "teachers.md").read_text(encoding="utf-8"), SETTINGS)
+    name, _ = chapters.repository()
+    teachers = teachers.replace("<!-- decks -->", decks()).replace("your_account/flycatcher", name)
+    pages = {"index": landing(), "glossary": glossary(), "teachers": teachers, "solutions/index": solutions_page()}
+    for name, text in pages.items():
+        (SOURCE / f"{name}.md").write_text(text, encoding="utf-8")
+
+
+def decks():
+    """Return links to the decks, which lie beside the pages."""
+    names = {path.stem[:2]: title(path) for path in chapters.chapters()}
+    return "\n".join(
+        f'- <a href="slides/{stem}.html">Slides of chapter {int(stem)}: {n}</a>' for stem, n in names.items()
+    )
+
+
+def main():
+    import slides  # these two need .ci/site-requirements.txt; the tests read this file without
+    from sphinx.cmd.build import main as sphinx
+
+    begin = time.perf_counter()
+    write_source()
+    shutil.rmtree(SITE, ignore_errors=True)
+    wrong = sphinx(["-q", "-W", "--keep-going", "-b", "html", "-d", str(BUILD / "book-cache"), str(SOURCE), str(SITE)])
+    slides.write(SITE / "slides")
+    pages = len(list(SITE.rglob("*.html")))
+    where = Path(SITE / "index.html").relative_to(ROOT)
+    print(f"{pages} pages in {time.perf_counter() - begin:.0f} s: open {where}")
+    sys.exit(wrong)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,309 @@
+"""Open the website, the slides and the committed notebooks in a real browser: `look.py [book] [slides] [lab]`.
+
+The network is off. What fails is printed, pictures go to build/look. Needs Chromium (the variable CHROME may say where).
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+import chapters
+
+BUILD, SHOTS = chapters.BUILD, chapters.BUILD / "look"
+PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 800}
+SLIDE = {"width": 1280, "height": 720}
+SMALLEST = 16  # pixels: text on a slide is never smaller
+AXE = {
+    "preload": False,
+    "runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]},
+}
+
+# Lines of BertViz that are drawn in an embedded view.
+ARCS = """() => [...document.querySelectorAll('iframe')].map(
+    f => f.contentDocument ? f.contentDocument.querySelectorAll('svg line').length : 0)"""
+SIDEWAYS = "() => document.documentElement.scrollWidth - window.innerWidth"
+TYPESET = "() => window.MathJax && MathJax.startup ? MathJax.startup.promise.then(() => true) : true"
+FORMULAS = "() => [document.querySelectorAll('.math').length, document.querySelectorAll('mjx-container').length]"
+WITHOUT_ALT = "() => [...document.images].filter(i => !i.alt.trim()).length"
+
+
+def browser_path():
+    """Return where Chromium is, or leave with a sentence that says what to do."""
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+    found = os.environ.get("CHROME") or next((p for p in map(shutil.which, names) if p), None)
+    if not found:
+        sys.exit(
+            "no Chromium found: install it (Debian: apt install chromium), or say where it is: CHROME=/path/to/chrome"
+        )
+    return found
+
+
+@contextlib.contextmanager
+def browser():
+    """Give a headless Chromium."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        arguments = ["--no-sandbox", "--allow-file-access-from-files", "--disable-gpu"]
+        chromium = playwright.chromium.launch(executable_path=browser_path(), args=arguments)
+        yield chromium
+        chromium.close()
+
+
+@contextlib.contextmanager
+def page_of(chromium, size, offline=True):
+    """Give a page without a network, and the list into which it writes whatever goes wrong."""
+    context = chromium.new_context(viewport=size, offline=offline)
+    page, wrong = context.new_page(), []
+    page.on("console", lambda message: wrong.append(f"console: {message.text}") if message.type == "error" else None)
+    page.on("pageerror", lambda error: wrong.append(f"error on the page: {error}"))
+    page.on("requestfailed", lambda request: wrong.append(f"request failed: {request.url[:120]}"))
+    page.on("request", lambda r: wrong.append(f"asks the network: {r.url[:120]}") if r.url.startswith("http") else None)
+    try:
+        yield page, wrong
+    finally:
+        context.close()
+
+
+def axe_source():
+    """Return axe-core."""
+    folder = chapters.package_file("axe-playwright-python", "axe_playwright_python")
+    return next(folder.rglob("axe.min.js")).read_text(encoding="utf-8")
+
+
+def violations(page, source):
+    """Return what axe-core objects to, a line for each rule."""
+    page.evaluate(source)
+    result = page.evaluate("options => axe.run(document, options)", AXE)
+    lines = []
+    for rule in result["violations"]:
+        nodes = rule["nodes"]
+        lines.append(f"axe: {rule['id']} ({rule['impact']}), {len(nodes)} times, first {nodes[0]['target']}")
+    return lines
+
+
+def arcs_drawn(page):
+    """Return how many lines each BertViz view of a page has drawn, once they are there."""
+    for frame in page.locator("iframe").all():
+        frame.evaluate("frame => frame.scrollIntoView()")
+    for _ in range(50):
+        arcs = page.evaluate(ARCS)
+        if all(arcs):
+            break
+        page.wait_for_timeout(100)
+    return arcs
+
+
+def look_at_book(chromium):
+    """Open every page of the site at two widths; return the rows of a table and what is wrong."""
+    rows, wrong_pages, source = [], {}, axe_source()
+    site = BUILD / "book"
+    for path in sorted(p for p in site.rglob("*.html") if not {"_static", "slides"} & set(p.parts)):
+        name = path.relative_to(site).as_posix()
+        with page_of(chromium, DESK) as (page, wrong):
+            page.goto(path.as_uri())
+            page.evaluate(TYPESET)
+            formulas, typeset = page.evaluate(FORMULAS)
+            arcs = arcs_drawn(page)
+            objections = violations(page, source)
+            if typeset < formulas:
+                wrong.append(f"{formulas - typeset} of {formulas} formulas are not typeset")
+            if not all(arcs):
+                wrong.append(f"BertViz has drawn nothing: {arcs}")
+            if without := page.evaluate(WITHOUT_ALT):
+                wrong.append(f"{without} pictures without alternative text")
+            wrong += objections
+            page.evaluate("scrollTo(0, 0)")
+            page.screenshot(path=SHOTS / f"book-{name.replace('/', '-')}-1280.png")
+            problems = wrong
+        with page_of(chromium, PHONE) as (page, wrong):
+            page.goto(path.as_uri())
+            page.evaluate(TYPESET)
+            if (sideways := page.evaluate(SIDEWAYS)) > 0:
+                wrong.append(f"scrolls {sideways} pixels sideways at {PHONE['width']}")
+            page.screenshot(path=SHOTS / f"book-{name.replace('/', '-')}-390.png")
+            problems = problems + [f"at {PHONE['width']}: {line}" for line in wrong]
+        rows.append((name, typeset, sum(arcs), len(objections)))
+        wrong_pages[name] = problems
+    print("page".ljust(60), "formulas  BertViz lines  axe")
+    for name, typeset, arcs, objections in rows:
+        print(f"{name:60} {typeset:8}  {arcs:13}  {objections:3}")
+    return wrong_pages
+
+
+# What a slide measures once it is shown, all fragments included: how far its parts reach, its smallest text, its arcs.
+MEASURE = """() => {
+    const slide = Reveal.getCurrentSlide(), seen = {right: 0, bottom: 0, left: 9999, top: 9999, smallest: 999, arcs: []};
+    const scale = Reveal.getScale();
+    for (const part of slide.querySelectorAll('*')) {
+        if (part.closest('aside')) continue;
+        const box = part.getBoundingClientRect(), style = getComputedStyle(part);
+        if (!box.width || !box.height || style.display === 'none' || part.closest('mjx-assistive-mml')) continue;
+        seen.right = Math.max(seen.right, box.right); seen.bottom = Math.max(seen.bottom, box.bottom);
+        seen.left = Math.min(seen.left, box.left); seen.top = Math.min(seen.top, box.top);
+        const text = [...part.childNodes].some(n => n.nodeType === 3 && n.textContent.trim());
+        if (text) seen.smallest = Math.min(seen.smallest, parseFloat(style.fontSize) * scale);
+        if (part.tagName === 'PRE' && part.scrollWidth > part.clientWidth + 1) seen.right = 9999;
+        if (part.tagName === 'IFRAME') seen.arcs.push(part.contentDocument.querySelectorAll('svg line').length);
+    }
+    seen.scroll = [slide.scrollWidth - slide.clientWidth, slide.scrollHeight - slide.clientHeight];
+    seen.hidden = slide.querySelectorAll('.hidden').length;
+    seen.notes = slide.querySelectorAll('aside.notes').length;
+    seen.title = (slide.querySelector('h1, h2') || {innerText: ''}).innerText;
+    return seen;
+}"""
+
+
+def look_at_slides(chromium):
+    """Show every slide of every deck at 1280 x 720; return what is wrong, deck by deck."""
+    wrong_decks, source = {}, axe_source()
+    print("deck".ljust(12), "slides  with notes  lowest pixel  smallest text  BertViz lines  parts left to the notes")
+    for path in sorted((BUILD / "slides").glob("*.html")):
+        with page_of(chromium, SLIDE) as (page, wrong):
+            page.goto(path.as_uri())
+            page.wait_for_function("() => window.ready === true", timeout=60_000)
+            number = page.evaluate("() => Reveal.getTotalSlides()")
+            if not page.evaluate("() => document.querySelectorAll('mjx-container').length"):
+                wrong.append("no formula is typeset")
+            measured = []
+            for index in range(number):
+                page.evaluate("i => Reveal.slide(i, 0, 99)", index)
+                if page.evaluate("() => Reveal.getCurrentSlide().querySelector('iframe') !== null"):
+                    page.wait_for_timeout(1500)
+                seen = page.evaluate(MEASURE)
+                measured.append(seen)
+                page.screenshot(path=SHOTS / f"slides-{path.stem}-{index + 1:02}.png")
+                where = f"slide {index + 1} ({seen['title'][:40]})"
+                if (
+                    seen["right"] > SLIDE["width"]
+                    or seen["bottom"] > SLIDE["height"]
+                    or seen["left"] < 0
+                    or seen["top"] < 0
+                ):
+                    wrong.append(f"{where} runs off: right {seen['right']:.0f}, bottom {seen['bottom']:.0f}")
+                if max(seen["scroll"]) > 0:
+                    wrong.append(f"{where} overflows by {seen['scroll']}")
+                if seen["smallest"] < SMALLEST - 0.01:
+                    wrong.append(f"{where} has text of {seen['smallest']:.1f} pixels")
+                if not all(seen["arcs"]):
+                    wrong.append(f"{where}: BertViz has drawn nothing")
+            wrong += [v for v in violations(page, source) if any(r in v for r in ("image-alt", "color-contrast"))]
+        lowest, smallest = max(m["bottom"] for m in measured), min(m["smallest"] for m in measured)
+        arcs, hidden = sum(sum(m["arcs"]) for m in measured), sum(m["hidden"] for m in measured)
+        notes = sum(m["notes"] for m in measured)
+        print(f"{path.name:12} {number:6}  {notes:10}  {lowest:12.0f}  {smallest:13.1f}  {arcs:13}  {hidden:10}")
+        if not 30 <= number <= 45:
+            wrong.append(f"{number} slides, not 30 to 45")
+        wrong_decks[f"slides/{path.name}"] = wrong
+    return wrong_decks
+
+
+BADGE = '<svg xmlns="http://www.w3.org/2000/svg" width="117" height="20"/>'  # the one picture that comes from elsewhere
+LAB_SETTINGS = {
+    "@jupyterlab/notebook-extension/tracker.jupyterlab-settings": {
+        "windowingMode": "none"
+    },  # every cell is on the page
+    "@jupyterlab/apputils-extension/notification.jupyterlab-settings": {"fetchNews": "false", "checkForUpdates": False},
+}
+
+
+@contextlib.contextmanager
+def jupyter_lab(folder):
+    """Serve a folder with JupyterLab, with settings and signatures of its own; give the address."""
+    with tempfile.TemporaryDirectory() as private, socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+        free.close()
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(("JUPYTER", "JPY"))}
+        for name in ("DATA", "CONFIG", "RUNTIME"):
+            environment[f"JUPYTER_{name}_DIR"] = os.path.join(private, name.lower())
+        environment["JUPYTERLAB_SETTINGS_DIR"] = os.path.join(private, "settings")
+        for name, setting in LAB_SETTINGS.items():
+            path = os.path.join(private, "settings", name)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path, "w", encoding="utf-8") as file:
+                json.dump(setting, file)
+        jupyter = [sys.executable, "-m", "jupyter"]
+        notebooks = sorted(map(str, folder.rglob("*.ipynb")))
+        subprocess.run([*jupyter, "trust", *notebooks], env=environment, check=True, capture_output=True)
+        options = [
+            "--no-browser",
+            "--allow-root",
+            f"--port={port}",
+            "--IdentityProvider.token=",
+            f"--ServerApp.root_dir={folder}",
+        ]
+        server = subprocess.Popen([*jupyter, "lab", *options], env=environment, stderr=subprocess.DEVNULL)
+        try:
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            server.terminate()
+            server.wait(20)
+
+
+def look_at_lab(chromium):
+    """Open each committed notebook in JupyterLab, trusted, without running anything; BertViz views must be drawn."""
+    wrong_notebooks = {}
+    with tempfile.TemporaryDirectory() as folder:
+        folder = chapters.Path(folder) / "notebooks"
+        shutil.copytree(chapters.NOTEBOOKS, folder, ignore=shutil.ignore_patterns("text", ".*"))
+        with jupyter_lab(folder) as address, page_of(chromium, DESK, offline=False) as (page, wrong):
+            page.route(lambda url: not url.startswith(address), lambda route: route.abort())
+            page.route("**/colab-badge.svg", lambda route: route.fulfill(content_type="image/svg+xml", body=BADGE))
+            for _ in range(100):
+                with contextlib.suppress(Exception):
+                    page.goto(f"{address}/lab", timeout=5000)
+                    break
+                time.sleep(0.3)
+            for path in [*chapters.chapters(), *chapters.solutions()]:
+                cells = chapters.read(path).cells
+                views, figures = sum(map(chapters.has_view, cells)), sum(map(chapters.has_picture, cells))
+                del wrong[:]
+                page.goto(f"{address}/lab/tree/{path.relative_to(chapters.NOTEBOOKS).as_posix()}?reset")
+                page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
+                page.wait_for_function(
+                    f"() => document.querySelectorAll('.jp-Notebook .jp-Cell').length >= {len(cells)}"
+                )
+                arcs = arcs_drawn(page) if views else []
+                pictures = page.evaluate("() => document.querySelectorAll('.jp-OutputArea img').length")
+                problems = [w for w in wrong if address not in w and not w.endswith("colab-badge.svg")]
+                if len(arcs) != views or not all(arcs):
+                    problems.append(f"{views} BertViz views in the file, lines drawn in JupyterLab: {arcs}")
+                if pictures < figures:
+                    problems.append(f"{figures} figures in the file, {pictures} shown")
+                page.screenshot(path=SHOTS / f"lab-{path.stem}.png")
+                print(f"{path.stem:50} {len(cells):4} cells  {pictures:3} figures  BertViz lines {arcs}")
+                wrong_notebooks[f"lab/{path.stem}"] = problems
+    return wrong_notebooks
+
+
+def main(what):
+    """Look at what is asked for, print what is wrong, and exit with 1 if there is anything."""
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    for name in what or ["book", "slides"]:
+        if name in ("book", "slides") and not list((BUILD / name).glob("*.html")):
+            sys.exit(f"there is nothing in build/{name}: run `make {name}` first")
+    looks = {"book": look_at_book, "slides": look_at_slides, "lab": look_at_lab}
+    wrong = {}
+    with browser() as chromium:
+        for name in what or looks:
+            wrong.update(looks[name](chromium))
+    for name, problems in wrong.items():
+        for problem in problems:
+            print(f"{name}: {problem}")
+    count = sum(map(len, wrong.values()))
+    print(
+        f"{count} things are wrong" if count else "nothing is wrong",
+        f"- pictures in {SHOTS.relative_to(chapters.ROOT)}/",
+    )
+    sys.exit(bool(count))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,74 @@
+"""Sphinx's settings for the website. `.ci/book.py` puts this file beside the pages that it prepares."""
+
+import re
+import sys
+from pathlib import Path
+
+root = next(p for p in Path(__file__).resolve().parents if (p / ".ci" / "chapters.py").is_file())
+sys.path.insert(0, str(root / ".ci"))
+from chapters import repository  # noqa: E402
+
+name, branch = repository()
+
+project = "Flycatcher"
+author = "the authors of Flycatcher"
+copyright = "CC BY 4.0 (prose), MIT (code), CC0 (data)"
+language = "en"
+extensions = ["myst_nb"]
+exclude_patterns = ["_build"]
+
+nb_execution_mode = "off"  # the outputs are in the notebooks
+nb_merge_streams = True
+myst_enable_extensions = ["dollarmath", "amsmath", "deflist"]
+myst_heading_anchors = 4
+suppress_warnings = ["myst.header"]  # a chapter may jump from its title to a third-level heading in a bug clinic
+
+# MathJax lies beside the pages: no network.
+mathjax_path = "mathjax.js"
+mathjax3_config = {"svg": {"fontCache": "global"}, "options": {"enableMenu": False}}
+
+html_theme = "sphinx_book_theme"
+html_title = "Flycatcher"
+html_static_path = ["_static"]
+html_css_files = ["flycatcher.css"]
+html_js_files = ["flycatcher.js"]
+templates_path = ["_templates"]
+html_sidebars = {"**": ["home.html", "search-button-field.html", "sbt-sidebar-nav.html"]}
+html_copy_source = False
+html_show_sphinx = False
+pygments_style = "a11y-high-contrast-light"
+html_theme_options = {
+    "repository_url": f"https://github.com/{name}",
+    "repository_branch": branch,
+    "path_to_docs": "notebooks",
+    "use_repository_button": True,
+    "use_edit_page_button": True,
+    "use_download_button": False,
+    "launch_buttons": {"colab_url": "https://colab.research.google.com"},
+    "pygments_light_style": "a11y-high-contrast-light",
+    "pygments_dark_style": "a11y-high-contrast-dark",
+    "navbar_persistent": [],
+    "show_navbar_depth": 1,
+    "show_toc_level": 2,
+}
+# What people edit is the text twin of a notebook; the glossary is gathered from all of them.
+html_context = {
+    "default_mode": "light",
+    "edit_page_provider_name": "GitHub",
+    "edit_page_url_template": f"https://github.com/{name}/"
+    "{{ {'index.md': 'edit/BRANCH/README.md', 'teachers.md': 'edit/BRANCH/.github/book/teachers.md', "
+    "'glossary.md': 'tree/BRANCH/notebooks/text', 'solutions/index.md': 'tree/BRANCH/notebooks/text/solutions'}"
+    ".get(file_name, 'edit/BRANCH/notebooks/text/' ~ file_name.replace('.ipynb', '.py')) }}".replace("BRANCH", branch),
+}
+
+
+def tidy_tables(app, pagename, templatename, context, doctree):
+    """Take empty header cells out of tables: a screen reader would announce them."""
+    body = re.sub(
+        r"<thead>\s*<tr[^>]*>(\s*<th[^>]*>\s*(<p></p>)?\s*</th>)+\s*</tr>\s*</thead>", "", context.get("body", "")
+    )
+    context["body"] = re.sub(r"<th[^>]*>\s*(<p></p>)?\s*</th>", "<td></td>", body)
+
+
+def setup(app):
+    app.connect("html-page-context", tidy_tables)

@@ -1,0 +1,83 @@
+"""The website's sources: links, alternative texts, the glossary. `make look` opens the built pages in a browser."""
+
+import re
+
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from helpers.tests.site_tools import ROOT, tool
+
+book, chapters = tool("book"), tool("chapters")
+NOTEBOOKS = chapters.NOTEBOOKS
+PAGES = [*chapters.chapters(), *chapters.solutions()]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_a_page_shows_nothing_from_another_server_and_every_figure_has_an_alternative_text(path):
+    for cell in book.page(path).cells:
+        if cell.cell_type == "markdown":
+            assert not re.findall(r"!\[[^\]]*\]\(http", cell.source)
+        elif chapters.has_picture(cell):
+            alt = cell.metadata["mystnb"]["image"]["alt"]
+            assert alt.startswith("Figure: ") and len(alt) > 20 and not set("$`*\n") & set(alt), alt
+
+
+def test_links_lead_to_pages_of_the_site_or_to_the_repository():
+    some = chapters.chapters()[0].name
+    name, branch = chapters.repository()
+    assert book.link(f"notebooks/{some}", ROOT) == some
+    assert book.link(f"../{some}#glossary", NOTEBOOKS / "solutions") == f"../{some}#glossary"
+    assert book.link("notebooks/solutions", ROOT) == "solutions/index.md"
+    assert book.link("data/README.md", ROOT) == f"https://github.com/{name}/blob/{branch}/data/README.md"
+    assert book.link("https://arxiv.org/abs/1706.03762", ROOT) == "https://arxiv.org/abs/1706.03762"
+    assert book.link("notebooks/99_not_yet.ipynb", ROOT).startswith("https://github.com/")
+
+
+def test_code_is_not_mistaken_for_a_link():
+    assert book.relinked("`x[0](README.md)` and [this](README.md)", ROOT) == "`x[0](README.md)` and [this](index.md)"
+
+
+def test_the_landing_page_has_every_chapter_of_the_readme_and_no_badge():
+    text = book.landing()
+    for path in chapters.chapters():
+        assert f"<{path.stem}>" in text
+    assert "badge.svg" not in text and "](notebooks/" not in text
+    assert len(re.findall(r"\[Open in Colab\]\(https://colab", text)) >= 3
+
+
+def test_terms_are_read_from_a_table_and_from_a_list():
+    table = "## Glossary\n\n| term | meaning |\n|---|---|\n| mask | says who may attend |\n| head | one attention |"
+    listed = "## Glossary\n\n- **nat**: unit of a loss\n  made with $\\ln$\n- **leak** (bad): the answer in the input"
+    expected = {
+        table: [("mask", "says who may attend"), ("head", "one attention")],
+        listed: [("nat", "unit of a loss made with $\\ln$"), ("leak", "(bad): the answer in the input")],
+    }
+    for source, terms in expected.items():
+        assert book.terms(new_notebook(cells=[new_markdown_cell(source)])) == terms
+
+
+def test_the_glossary_holds_the_terms_of_every_chapter_with_a_way_back():
+    text = book.glossary()
+    for path in chapters.chapters():
+        terms = book.terms(chapters.read(path))
+        assert len(terms) >= 8, path.stem
+        assert text.count(f"({path.name}#glossary)") == len(terms)
+    initials = re.findall(r"^## (.)$", text, flags=re.M)
+    assert initials == sorted(set(initials))
+
+
+def test_an_alternative_text_is_the_title_and_what_to_see():
+    cells = [
+        new_markdown_cell("Draw it."),
+        new_code_cell('attention_heatmap(w, tokens, title="Where `the` looks")\nplt.show()'),
+        new_markdown_cell("See the row of *sat*: it is $w_1$. More text. And more."),
+    ]
+    assert chapters.alternative_text(cells, 1) == "Figure: Where the looks. See the row of sat: it is w_1. More text."
+    cells[1].source = "plt.plot(x)"
+    assert chapters.alternative_text(cells, 1).startswith("Figure: Draw it. See the row")
+
+
+def test_folded_text_is_markdown_too():
+    opened = chapters.open_details("<details><summary>Hint</summary>Use $x$.</details>")
+    assert opened == "<details><summary>Hint</summary>\n\nUse $x$.\n\n</details>"
+    assert chapters.open_details(opened) == opened
