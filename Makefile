@@ -54,7 +54,7 @@ slides: $(SITE)  ## make a deck of every chapter in build/slides; needs no netwo
 handout: $(READY)  ## write copies for students, without solutions, and for the instructor, with them
 	$(BIN)/python .ci/handout.py
 
-look: $(SITE)  ## open the website, the slides and the notebooks in Chromium and measure (WHAT=book, slides or lab for one)
+look: book slides  ## build the website and the slides, then open them and the notebooks in Chromium and measure (WHAT=book, slides or lab for one)
 	$(BIN)/python .ci/look.py $(WHAT)
 
 repeat: $(READY)  ## execute the whole series ten times in different surroundings, and compare every output (an hour)
