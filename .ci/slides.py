@@ -211,8 +211,8 @@ def code_html(source):
     return f'<pre class="code">{highlight(source, PythonLexer(), formatter).rstrip()}</pre>'
 
 
-def figure_html(cells, cell, caption):
-    """Return a cell's figures or its view, with the caption under it, and whether it is wide."""
+def figure_html(cells, cell):
+    """Return a cell's figures or its view, and whether it is wide."""
     parts, wide = [], False
     for output in cell.outputs:
         data = output.get("data", {})
@@ -230,7 +230,7 @@ def figure_html(cells, cell, caption):
 
 def slide(unit, cells, title, kicker, takeaway, notes, answer=""):
     """Return one slide as HTML."""
-    figures = [figure_html(cells, cell, unit.caption) for cell in unit.drawn]
+    figures = [figure_html(cells, cell) for cell in unit.drawn]
     codes = [] if figures else ([cell for cell in unit.code if printed(cell)] or unit.code)[:2]
     alone = not (figures or codes)
     text = chapters.without_badge(unit.text)

@@ -7,7 +7,7 @@ separate value: what is compared is what is handed over. Readers meet this throu
 import torch
 from torch import nn
 
-from helpers.masks import masked_softmax
+from helpers.masks import check_size, masked_softmax
 
 SCORES = ("dot", "general", "concat")
 
@@ -142,9 +142,3 @@ class MultiplicativeAttention(ClassicAttention):
         query = query @ self.pair_proj.weight[:, : self.query_size].T  # (B, T_q, D_q) → (B, T_q, D_q)
         together = query.unsqueeze(2) + projected.unsqueeze(1)  # → (B, T_q, T_k, D_q)
         return self.v(together.tanh()).squeeze(-1)  # (B, T_q, T_k, D_q) → (B, T_q, T_k)
-
-
-def check_size(name, value):
-    """Raise unless `value` is a whole number of at least 1."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name}={value!r} must be a positive whole number")

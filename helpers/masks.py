@@ -1,4 +1,4 @@
-"""Masks and the softmax that obeys them.
+"""Masks, the softmax that obeys them, and checks of what comes in.
 
 Masks are boolean, True = may attend, and broadcast to the scores (..., T_q, T_k). Readers meet this through
 `helpers.attention`.
@@ -13,8 +13,7 @@ def causal_mask(length, device=None):
     Raises:
         ValueError: `length` is not a positive whole number.
     """
-    if not isinstance(length, int) or isinstance(length, bool) or length < 1:
-        raise ValueError(f"length={length!r} must be a positive whole number")
+    check_size("length", length)
     return torch.ones(length, length, dtype=torch.bool, device=device).tril()
 
 
@@ -43,6 +42,24 @@ def check_tokens(tokens, name="tokens", max_length=None):
         raise ValueError(f"{name} has shape {tuple(tokens.shape)}; it must be (B, T) and hold at least one token")
     if max_length is not None and tokens.size(1) > max_length:
         raise ValueError(f"{name} has {tokens.size(1)} positions, more than max_length={max_length}")
+
+
+def check_ids(tokens, name, vocab_size):
+    """Raise a `ValueError` that names `name` if an id of `tokens` is outside the vocabulary; on a GPU this waits."""
+    if tokens.is_meta:
+        return
+    low, high = (int(n) for n in tokens.aminmax())
+    if low < 0 or high >= vocab_size:
+        raise ValueError(
+            f"{name} holds the id {high if low >= 0 else low}, outside the vocabulary of {vocab_size} ({name} has ids "
+            f"from {low} to {high}; they must be from 0 to {vocab_size - 1})"
+        )
+
+
+def check_size(name, value):
+    """Raise a `ValueError` that names `name` unless `value` is a whole number of at least 1."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name}={value!r} must be a positive whole number")
 
 
 def check_mask(mask, shape):

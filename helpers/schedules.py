@@ -31,8 +31,7 @@ def paper_learning_rate(step, d_model=512, warmup_steps=4000):
 def paper_schedule(step, total_steps, warmup=0.25):
     """Return equation 3 as a share of its peak, for `fit(schedule=...)`; `step` counts from 0.
 
-    Dividing the equation by its peak, d_model^-0.5 · warmup_steps^-0.5, leaves min(√(w / n), n / w) at step n of a
-    warm-up of w steps: the peak, and with it `d_model`, goes into `fit(lr=...)`.
+    The peak itself, d_model^-0.5 · warmup_steps^-0.5, goes into `fit(lr=...)`; so `d_model` does not matter here.
 
     Args:
         step: 0 to total_steps - 1.
@@ -45,5 +44,4 @@ def paper_schedule(step, total_steps, warmup=0.25):
     if not 0 < warmup <= 1:
         raise ValueError(f"warmup={warmup!r} must be above 0 and at most 1")
     warmup_steps = max(1, round(warmup * total_steps))
-    number = step + 1
-    return min((warmup_steps / number) ** 0.5, number / warmup_steps)
+    return paper_learning_rate(step + 1, 1, warmup_steps) * warmup_steps**0.5

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from helpers.attention import AdditiveAttention, MultiplicativeAttention, check_tokens, padding_mask
-from helpers.classic_attention import check_size
 from helpers.generation import generate
+from helpers.masks import check_ids, check_size
 from helpers.recurrent import Encoder
 from helpers.text import Vocabulary
 
@@ -209,7 +209,8 @@ class Seq2Seq(nn.Module):
         return self.output(self.dropout(combined))  # (..., H) → (..., V)
 
     def _check(self, source, target=None, ratio=1.0):
-        check_ids("source", source, self.encoder.embedding.num_embeddings)
+        check_tokens(source, "source")
+        check_ids(source, "source", self.encoder.embedding.num_embeddings)
         words = source != self.pad_id  # (B, S)
         broken = ~words[:, 0] | (words[:, 1:] & ~words[:, :-1]).any(dim=1)  # (B,)
         if not source.is_meta and broken.any():
@@ -217,17 +218,9 @@ class Seq2Seq(nn.Module):
             raise ValueError(f"source row {row} is {source[row].tolist()}; it must be words, then padding on the right")
         if target is None:
             return
-        check_ids("target", target, self.embedding.num_embeddings)
+        check_tokens(target, "target")
+        check_ids(target, "target", self.embedding.num_embeddings)
         if len(source) != len(target):
             raise ValueError(f"source holds {len(source)} sentences, target {len(target)}; they go in pairs")
         if not 0 <= ratio <= 1:
             raise ValueError(f"teacher_forcing={ratio!r} must be from 0 to 1")
-
-
-def check_ids(name, tokens, vocab_size):
-    """Raise unless `tokens` is (B, T) and every id is in the vocabulary."""
-    check_tokens(tokens, name)
-    if not tokens.is_meta and not 0 <= int(tokens.min()) <= int(tokens.max()) < vocab_size:
-        raise ValueError(
-            f"{name} has ids from {tokens.min()} to {tokens.max()}; they must be from 0 to {vocab_size - 1}"
-        )

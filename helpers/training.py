@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from helpers.masks import check_size
 from helpers.schedules import one_cycle, paper_learning_rate, paper_schedule  # noqa: F401  (part of this room's contract)
 from helpers.text import Vocabulary
 
@@ -176,8 +177,7 @@ def fit(
     """
     train, validation = as_tensors(train, "train"), as_tensors(validation, "validation")
     for name, value in (("epochs", epochs), ("batch_size", batch_size)):
-        if not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name}={value!r} must be a positive whole number")
+        check_size(name, value)
     if not lr > 0:
         raise ValueError(f"lr={lr!r} must be positive")
     device = train[0].device

@@ -9,6 +9,7 @@ from torch import nn
 from helpers import generation
 from helpers.attention import causal_mask, check_tokens, padding_mask
 from helpers.internals import run_with_internals
+from helpers.masks import check_ids
 from helpers.miniformer import MiniFormer  # noqa: F401  (part of this room's contract, as are the other two)
 from helpers.transformer_config import TransformerConfig  # noqa: F401
 from helpers.transformer_copy import copy_of_torch
@@ -70,7 +71,7 @@ class Transformer(nn.Module):
                 source of nothing but padding, or batches that differ in size.
         """
         self._check_source(source)
-        check_ids(target, "target", self.config.max_length, self.config.target_vocab_size)
+        self._check_ids(target, "target", self.config.target_vocab_size)
         if source.size(0) != target.size(0):
             raise ValueError(f"source holds {source.size(0)} sequences, target {target.size(0)}; they go in pairs")
         memory, encoder_weights = self.encode(source, source_mask, return_attention)
@@ -174,10 +175,19 @@ class Transformer(nn.Module):
         padding = padding_mask(source, self.config.pad_id)  # (B, 1, S)
         return padding if mask is None else padding & mask
 
+    def _check_ids(self, tokens, name, vocab_size, anywhere=False):
+        """Check shape and ids; return whether it looked into the tensor.
+
+        Looking makes a GPU wait, so it is done on the CPU, and elsewhere only where `anywhere` asks for it.
+        """
+        check_tokens(tokens, name, self.config.max_length)
+        looks = tokens.device.type == "cpu" or (anywhere and not tokens.is_meta)
+        if looks:
+            check_ids(tokens, name, vocab_size)
+        return looks
+
     def _check_source(self, source, anywhere=False):
-        check_ids(source, "source", self.config.max_length, self.config.source_vocab_size, anywhere)
-        # Looking into a tensor makes a GPU wait, so in training it is done on the CPU only.
-        if source.device.type == "cpu" or (anywhere and not source.is_meta):
+        if self._check_ids(source, "source", self.config.source_vocab_size, anywhere):
             empty = (source == self.config.pad_id).all(dim=1).nonzero().flatten().tolist()
             if empty:
                 raise ValueError(f"source holds nothing but padding in row {empty[0]}; there is nothing to attend to")
@@ -202,12 +212,3 @@ class Transformer(nn.Module):
             ValueError: sizes that do not fit, or something in it that has no counterpart here; names it.
         """
         return copy_of_torch(cls, module, source_embedding, target_embedding, output, max_length, pad_id)
-
-
-def check_ids(tokens, name, max_length, vocab_size, anywhere=False):
-    """Raise a `TypeError` or `ValueError` that names `name` unless it holds ids (B, T) of the vocabulary."""
-    check_tokens(tokens, name, max_length)
-    if tokens.device.type == "cpu" or (anywhere and not tokens.is_meta):
-        low, high = (int(n) for n in tokens.aminmax())
-        if low < 0 or high >= vocab_size:
-            raise ValueError(f"{name} holds the id {high if low >= 0 else low}, outside the vocabulary of {vocab_size}")

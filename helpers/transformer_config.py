@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, fields
 
+from helpers.masks import check_size
+
 QUIET = {"tie_embeddings": False, "shared_vocabulary": False, "final_norm": None}  # not printed when they are so
 
 
@@ -37,9 +39,7 @@ class TransformerConfig:
     def __post_init__(self):
         sizes = ("source_vocab_size", "target_vocab_size", "d_model", "num_heads", "d_ff", "num_layers", "max_length")
         for name in sizes:
-            size = getattr(self, name)
-            if not isinstance(size, int) or size < 1:
-                raise ValueError(f"{name}={size!r} must be a positive whole number")
+            check_size(name, getattr(self, name))
         for name in ("norm_first", "tie_embeddings", "shared_vocabulary"):
             if not isinstance(getattr(self, name), bool):
                 raise TypeError(f"{name}={getattr(self, name)!r} must be True or False")

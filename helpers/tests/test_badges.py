@@ -1,26 +1,14 @@
 """The address in one place: `make badges` writes it everywhere, and says so when two places disagree."""
 
-import importlib
 import json
 import shutil
-import sys
-from pathlib import Path
 
 import nbformat
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from helpers.tests.site_tools import ROOT, tool
 
-
-def load(name):
-    sys.path.insert(0, str(ROOT / ".ci"))
-    try:
-        return importlib.import_module(name)
-    finally:
-        sys.path.remove(str(ROOT / ".ci"))
-
-
-badges = load("badges")
+badges = tool("badges")
 
 
 @pytest.fixture

@@ -702,6 +702,9 @@ for ratio, runs in forced.items():
     bleus, seconds = zip(*runs)
     print(f"ratio {ratio}: BLEU {seed_interval(bleus)}, {statistics.mean(seconds):.1f} s")
 
+# %% [markdown]
+# The order of the three means:
+
 # %%
 mean_bleu = {ratio: statistics.mean(bleu for bleu, _ in runs) for ratio, runs in forced.items()}
 assert mean_bleu[1.0] > mean_bleu[0.5] + 1 and mean_bleu[0.5] > mean_bleu[0.0]
@@ -745,6 +748,9 @@ for name, optimizer, lr in (("AdamW", torch.optim.AdamW, 1e-2), ("descent", torc
         clipped[name, clip] = clipping(optimizer, lr, clip)
         loss, norm = clipped[name, clip]
         print(f"{name:8} clipped at {clip:3}: loss at the end {loss:5.2f}, longest gradient {norm:6.1f}")
+
+# %% [markdown]
+# Three statements about the six runs, as assertions:
 
 # %%
 assert clipped["AdamW", math.inf][1] < 1  # nothing to cut at length 1
@@ -803,6 +809,9 @@ main_bleu = analysis.bleu(translations, test.target)
 print(f"exact match {main_match:.3f}, BLEU {main_bleu.score:.1f}\n{main_bleu.signature}")
 for text in ("the kind boy will play in my house .", "there are two cats on the car ."):
     print(text, "→", ja.decode(translator.translate(en.encode_batch([text], device)[:, 1:])[0][0]))
+
+# %% [markdown]
+# The bar for the main model:
 
 # %%
 assert main_match >= 0.95 and main_bleu.score > 95
@@ -933,6 +942,9 @@ for kind in KINDS[1:]:
     gains = [a - b for a, b in zip(*long_bleu.values())]
     print(f"{kind:14} gains on the longest quarter", [round(g, 1) for g in gains], seed_interval(gains))
 
+# %% [markdown]
+# For the two additive kinds the gain is large for every seed. For the products it is not, as you see.
+
 # %%
 for kind in ("bahdanau", "luong-concat"):
     for seed in SEEDS:
@@ -951,6 +963,9 @@ for kind in ("none", "bahdanau", "luong-concat"):
     print(f"{kind:14} keeps {seed_interval(kept[kind])} of its BLEU on the longest sentences")
 size, large = sum(p.numel() for p in plain[128].parameters()), length_bleu[128]
 print(f"none, {size:,} parameters: BLEU {plain_bleu[128]:.1f}, keeps {large[-1] / large[0]:.3f}")
+
+# %% [markdown]
+# The claim has two parts: what is kept, and where retrieval stands.
 
 # %%
 assert min(kept["luong-concat"] + kept["bahdanau"]) > max([*kept["none"], large[-1] / large[0]])
@@ -997,6 +1012,9 @@ for kind, runs in costs.items():
     milliseconds = seed_interval([1000 * seconds for seconds, _ in runs])
     print(f"{kind:14}{size:8,} parameters, {milliseconds} ms a batch, {runs[0][1]:5.1f} MB")
 
+# %% [markdown]
+# What the table shows, as assertions about the fastest batch of each kind and about memory:
+
 # %%
 fastest = {kind: min(seconds for seconds, _ in runs) for kind, runs in costs.items()}
 products = ("luong-dot", "luong-general")
@@ -1025,6 +1043,9 @@ for size, models in ((TINY, on_little), (SMALL, compared)):
         print(f"{size:5} pairs, {kind:13}: BLEU {seed_interval(bleus[kind])}")
     difference[size] = seed_interval([a - b for a, b in zip(*bleus.values())])
     print(f"{size:5} pairs, concat minus general: {difference[size]}")
+
+# %% [markdown]
+# What can be asserted of the two differences, and of concat against none:
 
 # %%
 assert difference[SMALL].mean > 3 and difference[SMALL].mean > difference[TINY].mean
@@ -1142,6 +1163,9 @@ class Even(nn.Module):
         return even @ keys, even
 
 
+# %% [markdown]
+# Count the right words once with the weights that the model learned, and once with even weights.
+
 # %% tags=["nbval-ignore-output"]
 @torch.no_grad()
 def right_share():
@@ -1156,6 +1180,9 @@ translator.attention = Even(usual)
 even, translator.attention = right_share(), usual
 for name in groups:
     print(f"{name:12} right with its own weights {own[name]:.3f}, with even weights {even[name]:.3f}")
+
+# %% [markdown]
+# If the guess is right, particles lose much less than other words:
 
 # %%
 assert own["particles"] - even["particles"] < 0.5 * (own["other words"] - even["other words"])
@@ -1221,6 +1248,9 @@ def correlation_interval(x, y, group, resamples=300):
 
 found = correlation_interval(entropy, right, sentence)
 print("correlation of entropy and right word: {:.3f} [{:.3f}, {:.3f}]".format(*found))
+
+# %% [markdown]
+# An interval below 0, and far from -1:
 
 # %%
 assert found[2] < 0 and found[0] > -0.6
@@ -1304,6 +1334,9 @@ looks = {name: look(name) for name in ("test", "new", "longer")}
 for name, (nats, share_of_largest, missed, ratio) in looks.items():
     print(f"{name:7} entropy {nats:.3f} nats, {share_of_largest:.3f} of the largest possible, "
           f"never looked at {missed:.3f}, length {ratio:.3f}")
+
+# %% [markdown]
+# What the text says about the three sets, as assertions:
 
 # %%
 assert far["main"]["longer"]["exact match"] < far["main"]["test"]["exact match"] - 0.05

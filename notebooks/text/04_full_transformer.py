@@ -951,6 +951,9 @@ for name, values in confidence.items():
         f"{analysis.seed_interval(values)}"
     )
 
+# %% [markdown]
+# For every one of the three seeds:
+
 # %%
 assert all(abs(p - right) < 0.03 for p in confidence["smoothed"])
 assert all(p > 0.95 for p in confidence["not smoothed"])
@@ -1179,6 +1182,9 @@ own, shared = losses[::2], losses[1::2]
 cost = analysis.seed_interval([a - b for a, b in zip(shared, own)])
 print(f"dev loss after 256 steps: {analysis.seed_interval(own)}; with the shared module {cost} more")
 
+# %% [markdown]
+# The sign of the mean, and its order of size:
+
 # %%
 assert 0 < cost.mean < 0.5
 print("after 256 steps the shared module is behind")
@@ -1270,6 +1276,9 @@ for name, options in WAYS.items():
         translate(model, "test", 300, **options), corpus["test"].target[:300]
     )
     print(f"{name:25} {100 * share_right[name]:5.1f} % of 300 test sentences right")
+
+# %% [markdown]
+# The differences are large, so the bounds can be wide:
 
 # %%
 assert share_right["sample"] < 0.6 < 0.85 < share_right["sample, temperature 0.5"]
@@ -1481,6 +1490,9 @@ ax.plot(lengths, cached_ms, "o-", label="with the cache")
 ax.set(xlabel="number of the token", ylabel="milliseconds", title="Time for one more token, batch of 4")
 ax.legend()
 plt.show()
+
+# %% [markdown]
+# Times differ from machine to machine; their ratios hardly do.
 
 # %%
 assert anew_ms[-1] > 5 * anew_ms[0] and anew_ms[-1] > 5 * cached_ms[-1]
@@ -1718,6 +1730,9 @@ labels = "decoder layer", "norm of the gradient", "Gradients of a fresh model, 3
 plots.interval_curves(range(1, 7), curves, *labels, log="y")
 plt.show()
 
+# %% [markdown]
+# Compare the last layer with the first, in the mean over the seeds:
+
 # %%
 growth = {name: sum(v[-1]) / sum(v[0]) for name, v in gradients.items()}
 assert growth["post-norm"] > 2 > 1.5 > growth["pre-norm"] and last["post-norm"] > 1.5 * last["pre-norm"]
@@ -1788,6 +1803,9 @@ plots.interval_curves(
 )
 plt.show()
 print({name: [f"{100 * sum(v) / 3:.1f}" for v in values] for name, values in dead.items()})
+
+# %% [markdown]
+# How many are dead at the start, and how many at the end:
 
 # %%
 means = {name: [sum(v) / 3 for v in values] for name, values in dead.items()}
