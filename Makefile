@@ -27,7 +27,7 @@ run: $(READY)  ## execute the chapters into build/, as notebooks and HTML pages,
 lab: $(READY)  ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir=notebooks
 
-test: $(READY)  ## run everything that CI runs
+test: $(READY)  ## run the checks and tests of CI; `make colab` is its other half
 	$(BIN)/ruff check helpers .ci data notebooks/text
 	$(BIN)/ruff format --check helpers .ci data
 	$(BIN)/python .ci/notebooks.py check

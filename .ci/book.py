@@ -42,6 +42,8 @@ def link(target, base):
         return ("../" if inside else "") + page.as_posix() + anchor
     if path == ROOT / "README.md":
         return f"index.md{anchor}"
+    if path == SETTINGS / "teachers.md":
+        return f"teachers.md{anchor}"
     if path.suffix == ".png":
         return path.name
     return github(path.relative_to(ROOT).as_posix()) + anchor

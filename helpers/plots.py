@@ -40,8 +40,7 @@ def _draw(ax, weights, query_tokens, key_tokens, values=False, colorbar=True):
         xticklabels=list(key_tokens), yticklabels=list(query_tokens), linewidths=0.3, annot_kws={"fontsize": "small"},
         cbar_kws={"shrink": 0.8},
     )  # fmt: skip
-    for label in ax.get_xticklabels():
-        label.set_rotation(90 if len(label.get_text()) > 2 else 0)
+    ax.tick_params(axis="x", rotation=0 if all(len(token) <= 2 for token in key_tokens) else 90)
     ax.tick_params(axis="y", rotation=0)
 
 

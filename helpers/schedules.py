@@ -6,7 +6,7 @@ import math
 def one_cycle(step, total_steps, warmup=0.25):
     """Return the share of the peak learning rate at `step`: a linear rise, then half a cosine down to zero.
 
-    After Smith and Topin, "Super-Convergence" (2018), section 4.
+    After Smith and Topin, "Super-Convergence" (2018).
     """
     rise = max(1, round(warmup * total_steps))
     if step < rise:

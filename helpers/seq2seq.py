@@ -5,8 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from helpers import generation
 from helpers.attention import AdditiveAttention, MultiplicativeAttention, check_tokens, padding_mask
-from helpers.generation import generate
 from helpers.masks import check_ids, check_size
 from helpers.recurrent import Encoder
 from helpers.text import Vocabulary
@@ -141,6 +141,10 @@ class Seq2Seq(nn.Module):
         return self._logits(hidden, context), DecoderState(hidden, state.memory, weights)
 
     @torch.no_grad()
+    def generate(self, source, **options):
+        """Return the tokens that `translate` returns, (B, T), without weights: what `Transformer.generate` returns."""
+        return self.translate(source, **options)[0]
+
     def translate(self, source, max_length=None, beam_size=1, length_penalty=0.6):
         """Translate, without dropout, each step fed with the model's own last word.
 
@@ -158,7 +162,7 @@ class Seq2Seq(nn.Module):
         was_training = self.training
         self.eval()
         try:
-            tokens, state = generate(
+            tokens, state = generation.generate(
                 self.step, self.encode(source), len(source), max_length=max_length,
                 pad_id=self.pad_id, device=source.device, strategy="beam" if beam_size != 1 else "greedy",
                 beam_size=beam_size, length_penalty=length_penalty,

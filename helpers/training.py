@@ -5,16 +5,17 @@ import math
 import random
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional as F
 from tqdm import tqdm
 
+from helpers.losses import next_token_loss, token_loss  # noqa: F401  (part of this room's contract)
 from helpers.masks import check_size
-from helpers.schedules import one_cycle, paper_learning_rate, paper_schedule  # noqa: F401  (part of this room's contract)
+from helpers.schedules import one_cycle, paper_learning_rate, paper_schedule  # noqa: F401  (this, too)
 from helpers.text import Vocabulary
 
 
@@ -23,44 +24,6 @@ def seed_everything(seed):
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
-
-
-def token_loss(logits, targets, pad_id, label_smoothing=0.0, smooth_padding=True):
-    """Return the summed cross-entropy over real tokens, in nats, and their number.
-
-    Sum and number are kept apart so that whoever adds up several batches divides once, by all their tokens.
-
-    Args:
-        logits: (B, T, V).
-        targets: ids, (B, T); positions that hold `pad_id` count for nothing.
-        label_smoothing: the share ε of the target that is taken from the right token and spread evenly over all K
-            classes, so that it keeps 1 - ε + ε/K (Szegedy et al. 2016, section 7; the paper's section 5.4 has 0.1).
-        smooth_padding: whether padding is one of the K = V classes, as in
-            `F.cross_entropy(label_smoothing=..., ignore_index=...)`; if not, K = V - 1, for padding is never right.
-    """
-    if logits.shape[:-1] != targets.shape:
-        raise ValueError(
-            f"logits {tuple(logits.shape)} do not fit targets {tuple(targets.shape)}: (B, T, V) and (B, T)"
-        )
-    if not 0 <= label_smoothing < 1:
-        raise ValueError(f"label_smoothing={label_smoothing!r} must be at least 0 and below 1")
-    logits, targets = logits.flatten(0, 1), targets.flatten()  # (B, T, V), (B, T) → (B · T, V), (B · T,)
-    real = targets != pad_id
-    loss = F.cross_entropy(logits, targets, ignore_index=pad_id, reduction="sum")
-    if label_smoothing > 0:
-        log_p = logits.log_softmax(dim=-1)
-        if not smooth_padding:
-            log_p = log_p.index_fill(-1, torch.tensor(pad_id, device=logits.device), 0.0)
-        classes = logits.size(-1) if smooth_padding else logits.size(-1) - 1
-        spread = log_p.sum(dim=-1).masked_fill(~real, 0.0)  # (B · T, V) → (B · T,)
-        evenly = -spread.sum() / classes  # the cross-entropy if every class were equally right
-        loss = (1 - label_smoothing) * loss + label_smoothing * evenly
-    return loss, real.sum()
-
-
-def next_token_loss(model, tokens):
-    """The loss of a language model that reads `tokens[:, :-1]` and predicts `tokens[:, 1:]`: (sum in nats, tokens)."""
-    return token_loss(model(tokens[:, :-1]), tokens[:, 1:], model.pad_id)
 
 
 @dataclass
@@ -217,3 +180,29 @@ def fit(
     model.load_state_dict(best_weights)
     model.eval()
     return history
+
+
+def fit_all(jobs, label=None, side_by_side=2):
+    """Train several models, two at a time, one on each core of a small machine; return their histories in order.
+
+    It pays off with `torch.set_num_threads(1)`: models this small give a second thread too little to do. Models with
+    dropout do not repeat exactly, because those that train side by side draw from one stream of random numbers.
+
+    Args:
+        jobs: for each model the arguments of `fit`, as a dictionary.
+        label: words before a progress bar that counts models; None for no such bar.
+        side_by_side: how many at a time.
+
+    Raises:
+        What `fit` raises; models whose turn has not come are then not trained.
+    """
+    with ThreadPoolExecutor(side_by_side) as pool:
+        running = [pool.submit(fit, **({"progress": False} | job)) for job in jobs]
+        try:
+            bar = tqdm(as_completed(running), label, len(jobs), file=sys.stdout, ncols=88, disable=label is None)
+            for done in bar:
+                done.result()
+        except BaseException:  # also when the reader stops the cell
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return [one.result() for one in running]

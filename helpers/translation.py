@@ -153,12 +153,8 @@ def forced_weights(model, source, target, batch_size=250):
 
 
 def translate_texts(model, source, vocabulary, batch_size=250, **options):
-    """Translate ids (N, S) and return N texts; `options` go to `model.translate`. Sentences stay in order."""
-    texts = []
-    for first in range(0, len(source), batch_size):
-        tokens = model.translate(source[first : first + batch_size], **options)[0]
-        texts.extend(vocabulary.decode(row) for row in tokens)
-    return texts
+    """Translate ids (N, S) and return N texts, in order; `options` go to `model.generate`, which either model has."""
+    return [vocabulary.decode(row) for part in source.split(batch_size) for row in model.generate(part, **options)]
 
 
 def _check_pairs(hypotheses, references):

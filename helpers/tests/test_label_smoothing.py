@@ -31,6 +31,10 @@ def test_smoothing_over_every_class_is_pytorchs(pad_id, smoothing):
         (ours,) = torch.autograd.grad(total / count, logits)
         (expected,) = torch.autograd.grad(theirs, logits)
         torch.testing.assert_close(ours, expected)
+        wanted = torch.full((3, 5, 7), smoothing / 7)
+        wanted.scatter_add_(2, targets.unsqueeze(2), torch.full((3, 5, 1), 1 - smoothing))
+        by_definition = -(wanted * logits.log_softmax(-1)).sum(-1)[targets != pad_id].sum()
+        torch.testing.assert_close(total, by_definition)
 
 
 @pytest.mark.parametrize("pad_id", [0, 3])

@@ -5,7 +5,16 @@ import torch
 from torch.nn import functional as F
 
 from helpers.text import Vocabulary
-from helpers.training import evaluate, fit, next_token_loss, one_cycle, seed_everything, shuffled_batches, token_loss
+from helpers.training import (
+    evaluate,
+    fit,
+    fit_all,
+    next_token_loss,
+    one_cycle,
+    seed_everything,
+    shuffled_batches,
+    token_loss,
+)
 from helpers.transformer import MiniFormer
 
 WORDS = ["banana", "ananas", "nana", "bandana", "cabana", "savanna", "anna", "hannah"] * 4
@@ -84,3 +93,33 @@ def test_a_loss_that_explodes_is_an_error():
 
     with pytest.raises(FloatingPointError, match="not a finite number in epoch 0"):
         trained(loss=broken)
+
+
+def jobs(**changes):
+    recipe = {"train": TOKENS, "validation": TOKENS, "epochs": 2, "lr": 1e-2, "batch_size": 8} | changes
+    models = []
+    for seed in range(4):
+        seed_everything(seed)
+        models.append(MiniFormer(len(VOCABULARY), d_model=16))
+    return [{"model": model, "seed": seed} | recipe for seed, model in enumerate(models)]
+
+
+def test_models_trained_side_by_side_are_those_trained_one_after_the_other(capsys):
+    together, alone = jobs(), jobs()
+    histories = fit_all(together, "four models")
+    for job, history, other in zip(together, histories, alone):
+        assert fit(**other, progress=False).validation == history.validation
+        assert all(torch.equal(a, b) for a, b in zip(job["model"].parameters(), other["model"].parameters()))
+    assert len({history.best for history in histories}) == 4
+    assert "four models" in capsys.readouterr().out
+
+
+def test_one_that_fails_stops_those_that_have_not_begun():
+    def explodes(model, tokens):
+        raise FloatingPointError("here")
+
+    failing = [jobs(loss=explodes)[0], *jobs(epochs=50)[1:]]
+    before = [p.detach().clone() for p in failing[3]["model"].parameters()]
+    with pytest.raises(FloatingPointError, match="here"):
+        fit_all(failing, side_by_side=1)
+    assert all(torch.equal(a, b) for a, b in zip(before, failing[3]["model"].parameters()))

@@ -11,6 +11,7 @@ from helpers import analysis, plots
 from helpers.data import load_parallel
 from helpers.seq2seq import Seq2Seq
 from helpers.text import Vocabulary
+from helpers.transformer import Transformer, TransformerConfig
 
 WEIGHTS = torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.3, 0.6], [0.2, 0.5, 0.3]])  # links 0-0, 2-1, 1-2
 GOLD = {(0, 0), (1, 1), (2, 1), (1, 2)}
@@ -83,6 +84,13 @@ def test_forced_weights_and_translated_texts_do_not_depend_on_the_batch():
     texts = analysis.translate_texts(model, source, japanese, batch_size=5, max_length=8)
     assert texts == analysis.translate_texts(model, source, japanese, max_length=8)
     assert texts[7] == japanese.decode(model.translate(source[7:8], max_length=8)[0][0])
+    config = TransformerConfig(len(english), len(japanese), d_model=16, d_ff=16, max_length=32)
+    other = Transformer(config).requires_grad_(False).eval()
+    for parameter in other.parameters():  # livelier than at birth, so that the texts differ
+        parameter.mul_(2.0)
+    texts = analysis.translate_texts(other, source, japanese, batch_size=5, max_length=8)
+    assert texts == [japanese.decode(row) for row in other.generate(source, max_length=8)]
+    assert len(set(texts)) > 6
 
 
 def test_gold_links_are_framed_where_they_belong_and_one_step_is_drawn_as_bars():

@@ -345,8 +345,8 @@ print("loop == matrix product == einsum == PyTorch")
 # ## 1.3 Why divide by √d?
 #
 # **Why are the scores divided by $\sqrt{d_k}$?** The paper that introduced the **Transformer**, a model made of layers
-# of attention (section 1.7 builds one), is "Attention Is All You Need" (Vaswani et al. 2017); from here on it is "the
-# paper". Its formula has one thing that yours has not:
+# of attention (section 1.7 builds one such layer), is "Attention Is All You Need" (Vaswani et al. 2017); from here on
+# it is "the paper". Its formula has one thing that yours has not:
 #
 # $$\operatorname{Attention}(Q, K, V) = \operatorname{softmax}\!\left(\frac{Q K^\top}{\sqrt{d_k}}\right) V$$
 #
@@ -568,8 +568,8 @@ assert weights[0].tolist() == [1, 0, 0]
 
 # %% [markdown]
 # You also meet masks written as numbers, to be *added* to the scores: 0 where one may attend, $-\infty$ where not. That
-# is the same mask in other clothes. Here is the causal mask so, and beside it the padding mask of the second sequence
-# above, whose last token is padding.
+# is the same mask in other clothes. Here is the causal mask in this form, and beside it the padding mask of the second
+# sequence above, whose last token is padding.
 
 # %%
 additive = torch.zeros(3, 3).masked_fill(~causal, float("-inf"))
@@ -809,7 +809,7 @@ print("100 random orders: attention(PX) == P attention(X)")
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # So the position has to be *written into* the tokens. The paper adds to the token at position $p$ a vector of sines and
-# cosines, the **sinusoidal position encoding** (section 3.5):
+# cosines, the **sinusoidal position encoding** (the paper's section 3.5):
 #
 # $$\mathrm{PE}(p, 2i) = \sin\!\left(\frac{p}{10000^{2i/d_{model}}}\right), \qquad
 #   \mathrm{PE}(p, 2i+1) = \cos\!\left(\frac{p}{10000^{2i/d_{model}}}\right)$$
@@ -1423,7 +1423,8 @@ print(list(copy_from_pytorch(nn.TransformerEncoderLayer(8, 1, 32)))[:4], "...")
 # Compare all three: your `Block`, `EncoderLayer` from `helpers`, PyTorch's. Every parameter is random, the layer norms'
 # too, so that nothing agrees by accident. Mind the mask: to `nn.TransformerEncoderLayer` `True` means "blocked", the
 # opposite of ours, hence the `~`. Its mask is called `src_mask`, for "source". `batch_first=True` says that our tensors
-# are (B, T, d_model) and not (T, B, d_model). Dropout sets random numbers to 0 in training; `dropout=0.0` turns it off.
+# are (B, T, d_model) and not (T, B, d_model). Dropout sets numbers chosen at random to 0 in training; `dropout=0.0`
+# turns it off.
 
 # %%
 seed_everything(0)
@@ -1488,8 +1489,9 @@ assert dict(pairs[0].tolist())[question.item()] == answer.item()
 # scores are called *logits*) and the attention weights.
 #
 # Three switches take away one thing each: the attention (then all weights are alike), the positions, the scale. The
-# fourth, `init`, chooses the initial weights of the three **projections** (the learned $W_Q$, $W_K$ and $W_V$): "xavier"
-# keeps the variance of what passes through them; "default" is what PyTorch does by itself, and is smaller.
+# fourth, `init`, chooses the initial weights of the three **projections** (the learned $W_Q$, $W_K$ and $W_V$):
+# "xavier" (Glorot and Bengio 2010, section 4.2) keeps the variance of what passes through them; "default" is what
+# PyTorch does by itself, and is smaller.
 
 # %%
 class LookUp(nn.Module):
@@ -1680,12 +1682,12 @@ for init in ("xavier", "default"):
         print(f"{init:8} scale {scale!s:5}: at width 16, 32, 256:", *[f"{x:.2f}" for x in means])
 
 # %% [markdown]
-# It does, and the sharper the wider it is. With the scale the start is the same at every width: that is what the scale
-# does.
+# It does, and the sharper the wider it is. With the scale the start is nearly the same at every width: that is what the
+# scale does.
 #
 # How much it helps depends on the initial weights. With the smaller ones the model without the scale starts less sharp,
-# and its loss after two epochs is lower than with "xavier": it may still be behind, but in the end every seed reaches
-# the top. (All this is one task and one layer, and shows no more than that.)
+# and its mean loss after two epochs is lower than with "xavier": it may still be behind, but in the end every seed
+# reaches the top. (All this is one task and one layer, and shows no more than that.)
 
 # %%
 scaled, unscaled = after_two["by content"], after_two["by content, no scale"]
@@ -2429,11 +2431,15 @@ print(f"look-up by key: accuracy {with_attention} with attention, {without_atten
 #   dot-product attention: section 3.2.1, equation 1 (and footnote 4 on the variance of a dot product). Where masks are
 #   used: section 3.2.3. Feed-forward network: section 3.3, equation 2. Embeddings: section 3.4. Position encoding:
 #   section 3.5. Residual connections and post-norm: section 3.1.
-# - Bahdanau, Cho and Bengio, *Neural Machine Translation by Jointly Learning to Align and Translate* (2014), section
+# - Bahdanau, Cho and Bengio, *Neural Machine Translation by Jointly Learning to Align and Translate* (2015), section
 #   3.1: attention before the Transformer.
+# - Glorot and Bengio, *Understanding the Difficulty of Training Deep Feedforward Neural Networks* (2010), section 4.2:
+#   the initial weights called "xavier".
 # - Ba, Kiros and Hinton, *Layer Normalization* (2016), section 3.
 # - He et al., *Deep Residual Learning for Image Recognition* (2016), section 3.1.
 # - He et al., *Delving Deep into Rectifiers* (2015), section 2.2: larger initial weights for ReLU layers.
 # - Hendrycks and Gimpel, *Gaussian Error Linear Units* (2016), section 2.
 # - Clark et al., *What Does BERT Look At?* (2019), section 3: the patterns of trained heads.
 # - Xiong et al., *On Layer Normalization in the Transformer Architecture* (2020), section 3: pre-norm and post-norm.
+#
+# Next: [chapter 2](02_seq2seq_attention.ipynb), where attention translates.

@@ -210,8 +210,8 @@ print("head 1:", weights_1[0])
 print("head 2:", weights_2[0])
 
 # %% [markdown]
-# The first row of head 1 must be, and the next cell checks it: 0.0424, 0.2048, 0.3446, 0.2414, 0.1667. In the picture, rows are queries
-# and columns are keys.
+# With this seed the first row of head 1 is 0.0424, 0.2048, 0.3446, 0.2414, 0.1667; the next cell checks that. In the
+# picture, rows are queries and columns are keys.
 
 # %%
 _, axes = plt.subplots(1, 2, figsize=(10.5, 4.4))
@@ -477,8 +477,9 @@ for title, x in {"256 tokens": long, "16 tokens": short}.items():
         relative_long = relative
 
 # %% [markdown]
-# With 256 tokens, the loop is no slower than the fused module that makes the same weights. With 16 tokens it is, because
-# there the number of operations counts. Now the memory. Count it exactly: the bytes that PyTorch keeps for the backward
+# With 256 tokens, the loop pays no clear price for being a loop: whether it or the fused module that makes the same
+# weights is ahead with 16 heads changes from run to run. With 16 tokens the loop is clearly slower, because there the
+# number of operations counts. Now the memory. Count it exactly: the bytes that PyTorch keeps for the backward
 # pass. It lets you watch each tensor that it saves.
 
 
@@ -619,8 +620,8 @@ assert asked[:, 1].isnan().all() and ours.isfinite().all()
 print("elsewhere:", same(ours[:, [0, 2, 3]], asked[:, [0, 2, 3]]))
 
 # %% [markdown]
-# With the weights asked for, token 1 is NaN. Without, PyTorch 2.13 happens to agree with `helpers`, but not if it can
-# take its fast path (section 3.6): then NaN is back.
+# With the weights asked for, token 1 is NaN. Without, PyTorch 2.13 happens to agree with `helpers`, but only while it
+# keeps track of gradients. Under `no_grad` the module takes a shortcut, its *fast path*, and NaN is back.
 
 # %%
 with torch.no_grad():
@@ -1039,8 +1040,9 @@ for a, b, c in zip(by_hook, by_subclass, by_recomputing, strict=True):
 print("three ways, the same weights")
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# **The finished tool** is `analysis.collect_attention(model, *inputs)`. It finds every attention module, yours or
-# PyTorch's, runs the model, and returns the output and a dictionary from module name to weights, (B, H, T_q, T_k).
+# **The finished tool** is `analysis.collect_attention(model, *inputs)`. It finds every attention module that is
+# PyTorch's or the one of `helpers`, runs the model, and returns the output and a dictionary from module name to
+# weights, (B, H, T_q, T_k).
 
 # %%
 output, attention = analysis.collect_attention(encoder, x)
@@ -1051,7 +1053,8 @@ for a, b in zip(by_hook, attention.values(), strict=True):
 
 # %% [markdown]
 # It has to work on whatever you meet, and leave no trace. An encoder-decoder has three kinds of attention; the names say
-# which is which. (`multihead_attn` is PyTorch's name for the decoder's look at the encoder.)
+# which is which. (`multihead_attn` is PyTorch's name for the decoder's look at the encoder; `MiniFormer` is a small
+# Transformer of `helpers`.)
 
 # %%
 torch.manual_seed(0)
@@ -1120,8 +1123,8 @@ for name, (ids, is_animal) in zip(split._fields, (train, validation, test)):
 print(vocabulary.tokens(vocabulary.encode("gooseberry")))
 
 # %% [markdown]
-# `<BOS>` and `<EOS>` mark the beginning and the end of a word; short words are filled up with `<PAD>`. More than two
-# names in three are animals, so whoever always says "animal" is right that often. That is the first reference point.
+# `<BOS>` and `<EOS>` mark the beginning and the end of a word; short words are filled up with `<PAD>`. About
+# seven names in ten are animals, so whoever always says "animal" is right that often. That is the first reference point.
 
 # %% [markdown]
 # **The second reference point: counting pieces.** Cut each name into pieces of 1 to $n$ letters, its beginning marked
@@ -1301,8 +1304,8 @@ print("the loss is higher than that of letter pieces, over other seeds and over 
 # %% [markdown]
 # The loss decides it. For the accuracy the interval over words comes close to zero: 211 words are few.
 #
-# Why does the simple model win? It is *given* the pieces. The Transformer would have to discover that neighbouring
-# letters belong together, from 737 words. With so few, counting is hard to beat. What follows asks what its heads have
+# Why does the simple model win? A likely reason, not tested here: it is *given* the pieces. The Transformer would have
+# to discover that neighbouring letters belong together, from 737 words. What follows asks what its heads have
 # discovered. Keep in mind that they are the heads of a mediocre model.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
@@ -1665,10 +1668,10 @@ plots.interval_curves(
 plt.show()
 
 # %% [markdown]
-# The three curves lie on one another. Remove four of the eight heads, and on average about half of what attention
-# gives is gone, or less, whichever four they are. An order found on 105 validation words is no better than a random one. It is
-# not the pruning curve of the papers (Voita et al. 2019, section 5; Michel et al. 2019, section 3), where many heads of a
-# large, well trained model go at hardly any cost.
+# The three curves lie on one another. Remove four of the eight heads, and on average about half of what attention gives
+# is gone, or less, whichever four they are. An order found on 105 validation words is no better than a random one. It
+# is not the pruning curve of the papers (Voita et al. 2019, section 6; Michel et al. 2019, section 4), where many heads
+# of a large, well trained model go at hardly any cost.
 
 # %%
 half = [orders[name][seed][4] - orders[name][seed][0] for name in orders for seed in range(5)]
@@ -2305,7 +2308,7 @@ print(
 # | packed projection | the matrices for queries, keys and values of all heads, stacked into one |
 # | output projection | the matrix that mixes the joined heads; each head has a slice of it |
 # | fused | done by one operation instead of several: one product for all heads; and in `F.scaled_dot_product_attention` the whole attention, which then never stores the weights |
-# | fast path | PyTorch's fused encoder layer, used in `eval()` without gradients; it calls no attention module |
+# | fast path | PyTorch's fused code, used in `eval()` without gradients; that of the encoder layer calls no attention module |
 # | forward hook, pre-hook | function that PyTorch calls after, or before, a module runs |
 # | context manager | what stands behind `with`: prepares something, and puts it back however the block ends |
 # | `key_padding_mask` | PyTorch's mask for padded keys, (B, T), `True` = blocked |
@@ -2328,9 +2331,12 @@ print(
 #   (masks with the opposite meaning, `enable_gqa`),
 #   [TransformerEncoderLayer](https://docs.pytorch.org/docs/stable/generated/torch.nn.TransformerEncoderLayer.html) (fast path).
 # - Voita et al., *Analyzing Multi-Head Self-Attention: Specialized Heads Do the Heavy Lifting, the Rest Can Be Pruned*
-#   (2019), sections 4 and 5: roles of heads, and pruning.
-# - Michel, Levy and Neubig, *Are Sixteen Heads Really Better than One?* (2019), section 3: switching heads off.
+#   (2019), sections 5 and 6: roles of heads, and pruning.
+# - Michel, Levy and Neubig, *Are Sixteen Heads Really Better than One?* (2019), sections 3 and 4: switching heads off, and
+#   pruning.
 # - Jain and Wallace, *Attention is not Explanation* (2019), section 4.
 # - Vig, *A Multiscale Visualization of Attention in the Transformer Model* (2019), sections 3.1 and 3.2: BertViz.
 # - Ainslie et al., *GQA: Training Generalized Multi-Query Transformer Models from Multi-Head Checkpoints* (2023),
 #   section 2.2.
+#
+# Next: [chapter 4](04_full_transformer.ipynb), the full Transformer from scratch.

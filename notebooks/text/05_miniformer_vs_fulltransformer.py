@@ -11,7 +11,7 @@
 # | | |
 # |---|---|
 # | **You will be able to** | say what a loss in nats means and what to compare it with; build and train a small causal Transformer; smell, prove and mend a leak; compare models over seeds; measure what attention does instead of eyeing it |
-# | **Time** | about 2 minutes to run on a 2-core CPU; 90 minutes to read and do |
+# | **Time** | about 2 minutes to run on a 2-core CPU; about three hours to read, with the exercises |
 # | **You need** | Python, PyTorch tensors, and what attention, causal masks, residual connections and layer norm are; each is recalled in a sentence when it comes |
 
 # %% [markdown]
@@ -279,7 +279,9 @@ print("row of the letter 'y':", [round(w, 2) for w in weights[0, 3].tolist()])
 # %% [markdown]
 # Position 3 holds "y". It spreads its weight over `<BOS>`, "f", "l" and "y"; everything to the right gets exactly 0.
 # Third, the pieces of one layer: attention and a feed-forward network (two linear maps with a ReLU between them), each
-# normalised before (*pre-norm*) and added back after (a *residual connection*).
+# with its input normalised before (*layer norm*: each position's vector is brought to mean 0 and variance 1, then scaled
+# and shifted by learned numbers; done before, it is called *pre-norm*) and its output added to what came in (a *residual
+# connection*).
 
 
 # %%
@@ -525,7 +527,7 @@ def beginners_loss(model, tokens):
 print("the decoder reads", vocabulary.tokens(ids[:4]), "... and the encoder reads the same")
 
 # %% [markdown]
-# Train it as you trained MiniFormer, and look at the loss.
+# Train it with the same `fit` (half the epochs, smaller batches, no dropout), and look at the loss.
 
 # %% tags=["nbval-ignore-output"]
 COPY_RECIPE = {"lr": 1e-2, "weight_decay": 1.0, "batch_size": 32}
@@ -776,8 +778,8 @@ for name, loss in ngrams.items():
 
 # %% [markdown]
 # Two intervals side by side do not yet answer the question. What is asked is the **difference**: take it seed by seed
-# (the runs are independent, any pairing would do) and give its interval. If that excludes 0, the difference is more than
-# the luck of the seeds.
+# (two runs with the same seed read the words in the same order) and give its interval. If that excludes 0, the
+# difference is more than the luck of the seeds.
 
 # %% tags=["nbval-ignore-output"]
 gap = analysis.seed_interval([b - a for a, b in zip(mini_losses, full_losses)])
@@ -1018,8 +1020,8 @@ for who, row in intervals.items():
         print(f"    {name:14} {interval}   even: {even_profile[name]:.3f}")
 
 # %% [markdown]
-# "Each head" and "mean map" agree in four of the five measures. They must: those measures are sums of weights, and a mean
-# of sums is the sum of means. The entropy is not.
+# "Each head" and "mean map" agree in four of the five measures. They must: those measures are weights, or weights times
+# distances added up, and the mean of such sums is the same sum of the mean weights. The entropy is not.
 
 # %%
 for heads, mean_map_of in zip(head_profiles, map_profiles):
@@ -1343,9 +1345,10 @@ print("correlation between 0.25 and 0.6; losing a strong edge helps in over a te
 
 # %% [markdown]
 # **A large weight is a hint, an intervention is evidence. In this one-layer model the hint is right on average,
-# misleading for the own letter, and weak for a single query.** (The evidence has a limit, too: a model with an edge removed is a model
-# that was never trained.) In deeper models, where information moves between positions in every layer, be more careful
-# still (Jain and Wallace 2019; Wiegreffe and Pinter 2019).
+# misleading for the own letter, and weak for a single query.** (The evidence has a limit, too: a model with an edge
+# removed is a model that was never trained.) In deeper models, where information moves between positions in every
+# layer, be more careful still. Whether attention weights explain is disputed (Jain and Wallace 2019; Wiegreffe and
+# Pinter 2019, both mostly on recurrent models).
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 5.9 Bug clinic
@@ -1610,6 +1613,11 @@ checks.check_without_edge(without_edge)
 #   not a head.
 # - To learn what an edge does, remove it.
 
+# %% [markdown] slideshow={"slide_type": "skip"}
+# ## The chapter in one line
+#
+# The headline of this chapter, measured in section 5.5 on five seeds:
+
 # %% tags=["headline", "nbval-ignore-output"] slideshow={"slide_type": "skip"}
 print(f"test loss: MiniFormer {mini_mean}, FullTransformer {full_mean}, trigram {ngrams['trigram']:.3f}")
 
@@ -1619,18 +1627,21 @@ print(f"test loss: MiniFormer {mini_mean}, FullTransformer {full_mean}, trigram 
 # - **nat**: unit of a loss made with the natural logarithm; $\ln 2$ nats are one bit.
 # - **cross-entropy**: mean of $-\ln p$ over the symbols that really came.
 # - **perplexity**: $e^{\text{cross-entropy}}$, the number of equally likely symbols that would be as hard.
-# - **n-gram model**: predicts the next symbol from the last $n-1$ by counting; **smoothing** keeps unseen ones possible.
+# - **n-gram model**: predicts the next symbol from the last $n-1$ by counting.
+# - **smoothing**: mixing in the counts of shorter histories, so that unseen symbols stay possible.
 # - **causal mask**: position $i$ may attend to positions $0..i$.
-# - **decoder-only**: one causal stack. **encoder-decoder**: an encoder that reads a whole source, and a causal decoder
-#   that consults it by **cross-attention**.
+# - **decoder-only**: one causal stack.
+# - **encoder-decoder**: an encoder that reads a whole source, and a causal decoder that consults it by **cross-attention**.
 # - **entropy**: $-\sum p \ln p$; what whoever knows the probabilities, and nothing else, pays on average.
-# - **logit**: a score before the softmax. **epoch**: one pass over the training data.
-# - **dropout**: in training, numbers set to 0 at random. **weight decay**: weights shrink a little at each step.
+# - **logit**: a score before the softmax.
+# - **epoch**: one pass over the training data.
+# - **dropout**: in training, numbers set to 0 at random.
+# - **weight decay**: weights shrink a little at each step.
 # - **teacher forcing**: the model gets the right past as input, not its own predictions.
 # - **leak**: an output depends on something that it must not see.
 # - **temperature**: what the logits are divided by before drawing.
-# - **seed interval**: Student's t interval of a mean over seeds. **bootstrap**: an interval from drawing the data again, with
-#   replacement.
+# - **seed interval**: Student's t interval of a mean over seeds.
+# - **bootstrap**: an interval from drawing the data again, with replacement.
 # - **ablation**: taking a part away, or changing it alone, to learn what it does.
 # - **attention profile** (ours): mean behaviour of attention weights over all test words.
 
@@ -1640,7 +1651,7 @@ print(f"test loss: MiniFormer {mini_mean}, FullTransformer {full_mean}, trigram 
 # - Vaswani et al. 2017, *Attention Is All You Need*: section 3.1 (encoder and decoder), 3.2.3 (the three uses of
 #   attention), 5.4 (dropout).
 # - MacKay and Peto 1995, *A Hierarchical Dirichlet Language Model*: the smoothing of 5.1.
-# - Smith and Topin 2018, *Super-Convergence*: section 4, the one-cycle schedule.
+# - Smith and Topin 2018, *Super-Convergence*: the one-cycle schedule.
 # - Vig 2019, *A Multiscale Visualization of Attention in the Transformer Model*: BertViz, section 3.1.
 # - Jain and Wallace 2019, *Attention is not Explanation*; Wiegreffe and Pinter 2019, *Attention is not not
 #   Explanation*.

@@ -4,8 +4,8 @@
 # [![Open In Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/your_account/flycatcher/blob/main/notebooks/solutions/02_seq2seq_attention_solutions.ipynb)
 #
 # One way to solve each exercise of [chapter 2](../02_seq2seq_attention.ipynb), with the reason for every line that is
-# easily left out. Other ways are as good: the checks accept any right answer. Three exercises end in an experiment, on
-# twelve translators that are trained here. That takes most of the minute that this notebook runs.
+# easily left out. Other ways are as good: the checks accept any right answer. Exercises 4 to 8 are tried out on
+# translators, twelve of which are trained here. That takes most of the minute that this notebook runs.
 
 # %% [markdown]
 # The setup cell is the same in every notebook of the series.
