@@ -76,7 +76,7 @@ from helpers.training import fit, fit_all, seed_everything, token_loss
 
 plots.use_style()
 torch.set_num_threads(1)
-torch.backends.cudnn.allow_tf32 = False  # newer GPUs round a GRU's products; here batches are compared digit by digit
+torch.backends.cudnn.allow_tf32 = False  # newer GPUs would round inside a GRU
 torch.set_printoptions(precision=4, sci_mode=False)
 print("PyTorch", torch.__version__)
 
