@@ -75,16 +75,22 @@ def exercises(notebook):
 
 
 def solutions(notebook):
-    """Return what the solutions need first (their import cells), and each exercise's cells by its number."""
-    preparation, by_number, current = [], {}, None
+    """Return what the solutions need first (their import cells), and each exercise's cells by its number.
+
+    What stands between two exercises under a heading of its own prepares the second, and goes with it.
+    """
+    preparation, between, by_number, current = [], [], {}, None
     for cell in notebook.cells:
         if cell.cell_type == "markdown" and (named := EXERCISE.search(cell.source)):
             current = int(named[1])
+            by_number[current], between = between, []
         elif cell.cell_type == "markdown" and re.match(r"\s*(#{1,2} |Back to )", cell.source):
             current = None if by_number else current
         if current:
-            by_number.setdefault(current, []).append(cell)
-        elif not by_number and cell.cell_type == "code" and "setup" not in chapters.tags(cell):
+            by_number[current].append(cell)
+        elif by_number:
+            between.append(cell)
+        elif cell.cell_type == "code" and "setup" not in chapters.tags(cell):
             preparation.append(cell)
     return preparation, by_number
 
@@ -109,6 +115,8 @@ def with_solutions(notebook, solved):
         for cell in cells:
             cell.metadata["tags"] = [*chapters.tags(cell), "solution"]
             cell.source = EXERCISE.sub(r"#### Solution \1", cell.source, count=1)
+            if cell.cell_type == "markdown":
+                cell.source = re.sub(r"^## ", "#### ", cell.source, count=1)  # what prepares, one level down
         result.cells[index:index] = cells
     first = min(index for index, _ in places.values())
     while first and not EXERCISE.search(result.cells[first].source):

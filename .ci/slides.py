@@ -61,6 +61,17 @@ class Unit:
     def asks(self):
         return "predict first" in self.text.lower()
 
+    def take_caption(self, cell):
+        """Take a Markdown cell after the figure as what is said of it; return whether it is the one that says "See ...".
+
+        An assertion may stand between the two: what leads on to it ends in a colon, and is no caption.
+        """
+        said = chapters.without_badge(cell.source).split("\n\n")[0]
+        final = said.startswith("See ")
+        if final or not (self.caption or said.endswith(":")):
+            self.caption = said
+        return final
+
     def weight(self):
         """Return how much the unit deserves a slide."""
         level = re.match(r"(#+) ", self.text.strip())
@@ -94,7 +105,7 @@ def remembered(source):
 
 def units(notebook):
     """Return the units of a notebook in order, and the sentence to remember of each section."""
-    found, takeaways, section, unit = [], {}, "", None
+    found, takeaways, section, unit, pictured = [], {}, "", None, None
     cells = [c for c in notebook.cells if c.source.strip()]
     for index, cell in enumerate(cells):
         kind = chapters.slide_type(cell)
@@ -112,7 +123,9 @@ def units(notebook):
             starts = kind in ("slide", "subslide")
             if unit is None or unit.code or starts:
                 if unit is not None and unit.drawn and not any(map(chapters.has_view, unit.drawn)):
-                    unit.caption = chapters.without_badge(cell.source).split("\n\n")[0]
+                    pictured = unit
+                if starts or (pictured is not None and pictured.take_caption(cell)):
+                    pictured = None
                 unit = Unit(section)
                 unit.leads = starts
                 found.append(unit)

@@ -36,6 +36,10 @@ def test_the_student_gets_no_solution_and_the_instructor_each_one_before_its_che
         own = {c.source for c in solved[number] if c.cell_type == "code"}
         before = [c.source for c in instructor.cells[:place]]
         assert own <= set(before), f"exercise {number}: {checker} runs before its solution"
+    whole = chapters.read(chapters.solutions_of(chapter)).cells
+    needed = [c.source for c in whole if c.cell_type == "code" and "setup" not in chapters.tags(c)]
+    copied = [c.source for c in instructor.cells if "solution" in chapters.tags(c)]
+    assert [source for source in copied if source in needed] == needed  # nothing lost, and in the order it was written
     assert not any("solution" in chapters.tags(cell) for cell in student.cells)
     assert code_of(student).count("raise NotImplementedError") >= len(solved)
 

@@ -61,6 +61,18 @@ def test_a_unit_is_prose_with_the_code_it_introduces():
     assert units[0].weight() > units[1].weight()
 
 
+def test_what_is_said_of_a_figure_is_found_behind_an_assertion():
+    figure = new_code_cell("plot()")
+    figure.outputs = [new_output("display_data", {"image/png": "", "text/plain": "<Figure>"})]
+    cells = [
+        new_markdown_cell("## 1.1 A section"), figure, new_markdown_cell("As an assertion:"),
+        new_code_cell("assert True"), new_markdown_cell("See the line rise."),
+        new_code_cell("print(1)"), new_markdown_cell("See something else."),
+    ]  # fmt: skip
+    found, _ = slides.units(new_notebook(cells=cells))
+    assert [unit.caption for unit in found] == ["See the line rise.", "", "", ""]
+
+
 def test_a_folded_answer_never_reaches_the_slide_and_its_question_does():
     text = "**Predict first.** Does it grow?\n\n<details><summary>Answer</summary>\n\nIt shrinks.\n\n</details>"
     kept, left_out = slides.on_slide(text, room=10)

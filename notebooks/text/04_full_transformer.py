@@ -1209,7 +1209,7 @@ plots.interval_plot(shown, label, "What each change does, 3 seeds", {"": 0})
 plt.show()
 
 # %% [markdown]
-# What the text below may say, as assertions.
+# What the text below may say, as assertions:
 
 # %%
 deep = difference("post-norm, 6 + 6", against="pre-norm, 6 + 6")
