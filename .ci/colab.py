@@ -8,6 +8,7 @@ is stamped into a snapshot of this checkout, and git is told that GitHub is that
 """
 
 import argparse
+import copy
 import hashlib
 import json
 import os
@@ -184,7 +185,7 @@ def play(chapter):
         snapshot(repository)
         shutil.copy(repository / "notebooks" / chapter.name, content)
         stored = nbformat.read(content / chapter.name, as_version=4)
-        played = nbformat.from_dict(json.loads(json.dumps(stored)))
+        played = copy.deepcopy(stored)
         for cell in played.cells:
             if cell.cell_type == "code":
                 cell.outputs = []

@@ -29,10 +29,9 @@ def frozen(listing):
     """
     versions = {}
     for line in listing.splitlines():
-        name, _, rest = line.partition("==" if "==" in line.split("@")[0] else " @ ")
-        version = (
-            rest if "==" in line.split("@")[0] else "".join(re.findall(r"/[\w.]+-(\d[^-/]*)-[^/]*\.whl", rest)[:1])
-        )
+        pinned = "==" in line.split("@")[0]
+        name, _, rest = line.partition("==" if pinned else " @ ")
+        version = rest if pinned else "".join(re.findall(r"/[\w.]+-(\d[^-/]*)-[^/]*\.whl", rest)[:1])
         if rest and version and not line.startswith("#"):
             versions[canonical(name)] = re.split(r"\+|%2B", version.strip())[0]
     return versions

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
 
 import chapters
 
@@ -251,7 +252,7 @@ def look_at_lab(chromium):
     """Open each committed notebook in JupyterLab, trusted, without running anything; BertViz views must be drawn."""
     wrong_notebooks = {}
     with tempfile.TemporaryDirectory() as folder:
-        folder = chapters.Path(folder) / "notebooks"
+        folder = Path(folder) / "notebooks"
         shutil.copytree(chapters.NOTEBOOKS, folder, ignore=shutil.ignore_patterns("text", ".*"))
         with jupyter_lab(folder) as address, page_of(chromium, DESK, offline=False) as (page, wrong):
             page.route(lambda url: not url.startswith(address), lambda route: route.abort())

@@ -308,9 +308,10 @@ def notes_of(unit):
     return "".join(parts)
 
 
-def following(all_units, index, until):
-    """Return the prose of the unit after one on a slide if it has no slide of its own: there a bug is explained."""
-    return all_units[index + 1].text.strip() if index + 1 < until else ""
+def explanation(untaken):
+    """Return the first folded text among the units that have no slide of their own: there a bug is explained."""
+    folds = (re.match(r"<details>\s*<summary>.*?</summary>(.*?)</details>", u.text.strip(), re.S) for u in untaken)
+    return next((fold[1].strip() for fold in folds if fold), "")
 
 
 def slides(notebook):
@@ -333,10 +334,7 @@ def slides(notebook):
         last = until == len(all_units) or all_units[until].section != unit.section
         takeaway = takeaways.get(unit.section) if last else None
         notes += markdown(takeaway) if takeaway else ""
-        folded = re.match(
-            r"<details>\s*<summary>.*?</summary>(.*?)</details>", following(all_units, index, until), re.S
-        )
-        answer = folded[1].strip() if folded else ""
+        answer = explanation(all_units[index + 1 : until])
         result.append(slide(unit, notebook.cells, title, kicker, takeaway, notes, answer))
     return result
 

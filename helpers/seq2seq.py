@@ -8,6 +8,7 @@ from torch import nn
 from helpers import generation
 from helpers.attention import AdditiveAttention, MultiplicativeAttention, check_tokens, padding_mask
 from helpers.masks import check_ids, check_size
+from helpers.modes import evaluating
 from helpers.recurrent import Encoder
 from helpers.text import Vocabulary
 
@@ -159,16 +160,12 @@ class Seq2Seq(nn.Module):
         """
         self._check(source)
         max_length = 2 * source.size(1) + 10 if max_length is None else max_length
-        was_training = self.training
-        self.eval()
-        try:
+        with evaluating(self):
             tokens, state = generation.generate(
                 self.step, self.encode(source), len(source), max_length=max_length,
                 pad_id=self.pad_id, device=source.device, strategy="beam" if beam_size != 1 else "greedy",
                 beam_size=beam_size, length_penalty=length_penalty,
             )  # fmt: skip
-        finally:
-            self.train(was_training)
         if state.weights is None:
             return tokens, None
         weights = state.weights[:, : tokens.size(1)]  # a beam that lost may have taken more steps

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from helpers.losses import next_token_loss, token_loss  # noqa: F401  (part of this room's contract)
 from helpers.masks import check_size
+from helpers.modes import evaluating
 from helpers.schedules import one_cycle, paper_learning_rate, paper_schedule  # noqa: F401  (this, too)
 from helpers.text import Vocabulary
 
@@ -89,13 +90,11 @@ def evaluate(model, data, loss=next_token_loss, batch_size=512):
         batch_size: examples at a time; the result does not depend on it.
     """
     tensors = as_tensors(data, "data")
-    was_training = model.training
-    model.eval()
     total, count = 0.0, 0
-    for first in range(0, len(tensors[0]), batch_size):
-        batch_loss, batch_count = loss(model, *(t[first : first + batch_size] for t in tensors))
-        total, count = total + batch_loss, count + batch_count
-    model.train(was_training)
+    with evaluating(model):
+        for first in range(0, len(tensors[0]), batch_size):
+            batch_loss, batch_count = loss(model, *(t[first : first + batch_size] for t in tensors))
+            total, count = total + batch_loss, count + batch_count
     return float(total / count)
 
 

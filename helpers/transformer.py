@@ -11,6 +11,7 @@ from helpers.attention import causal_mask, check_tokens, padding_mask
 from helpers.internals import run_with_internals
 from helpers.masks import check_ids
 from helpers.miniformer import MiniFormer  # noqa: F401  (part of this room's contract, as are the other two)
+from helpers.modes import evaluating
 from helpers.transformer_config import TransformerConfig  # noqa: F401
 from helpers.transformer_copy import copy_of_torch
 from helpers.transformer_layers import (  # noqa: F401
@@ -121,18 +122,13 @@ class Transformer(nn.Module):
         max_length = self.config.max_length if max_length is None else max_length
         if isinstance(max_length, int) and max_length > self.config.max_length:
             raise ValueError(f"max_length={max_length} is more than the model's max_length={self.config.max_length}")
-        was_training = self.training
-        self.eval()
-        try:
-            with torch.no_grad():
-                start, step = (self.start, self.step) if use_cache else (self.start_anew, self.step_anew)
-                tokens, _ = generation.generate(
-                    step, start(source), len(source), max_length=max_length, bos_id=bos_id, eos_id=eos_id,
-                    pad_id=self.config.pad_id, device=source.device, strategy=strategy, top_k=top_k,
-                    temperature=temperature, beam_size=beam_size, length_penalty=length_penalty, generator=generator,
-                )  # fmt: skip
-        finally:
-            self.train(was_training)
+        with evaluating(self), torch.no_grad():
+            start, step = (self.start, self.step) if use_cache else (self.start_anew, self.step_anew)
+            tokens, _ = generation.generate(
+                step, start(source), len(source), max_length=max_length, bos_id=bos_id, eos_id=eos_id,
+                pad_id=self.config.pad_id, device=source.device, strategy=strategy, top_k=top_k,
+                temperature=temperature, beam_size=beam_size, length_penalty=length_penalty, generator=generator,
+            )  # fmt: skip
         return tokens
 
     def start(self, source):

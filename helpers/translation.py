@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import torch
 
+from helpers.modes import evaluating
 from helpers.training import token_loss
 
 
@@ -142,13 +143,11 @@ def forced_weights(model, source, target, batch_size=250):
         target: ids, (N, T + 1), from `<BOS>` to `<EOS>`; row j of the weights belongs to the word at j + 1.
         batch_size: sentences at a time.
     """
-    was_training = model.training
-    model.eval()
     result = []
-    for first in range(0, len(source), batch_size):
-        rows = slice(first, first + batch_size)
-        result.extend(model(source[rows], target[rows, :-1])[1].cpu())
-    model.train(was_training)
+    with evaluating(model):
+        for first in range(0, len(source), batch_size):
+            rows = slice(first, first + batch_size)
+            result.extend(model(source[rows], target[rows, :-1])[1].cpu())
     return result
 
 

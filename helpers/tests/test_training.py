@@ -75,6 +75,9 @@ def test_evaluation_puts_the_mode_back():
     model = MiniFormer(len(VOCABULARY), dropout=0.5).train()
     assert evaluate(model, TOKENS) == evaluate(model, TOKENS)
     assert model.training
+    with pytest.raises(ZeroDivisionError):
+        evaluate(model, TOKENS, loss=lambda model, tokens: 1 / 0)
+    assert model.training
 
 
 def test_the_schedule_rises_and_falls():

@@ -1,4 +1,4 @@
-# %% [markdown]
+# %% [markdown] slideshow={"slide_type": "slide"}
 # # 5. MiniFormer against FullTransformer: solutions
 #
 # [![Open In Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/your_account/flycatcher/blob/main/notebooks/solutions/05_miniformer_vs_fulltransformer_solutions.ipynb)
@@ -48,7 +48,7 @@ from helpers.checks import miniformer_vs_fulltransformer as checks
 
 print("imported")
 
-# %% [markdown]
+# %% [markdown] slideshow={"slide_type": "slide"}
 # ## Exercise 1: perplexity
 #
 # Each batch's mean counts as often as it has letters. The exponential comes last: a mean of exponentials is another
@@ -63,7 +63,7 @@ def perplexity(mean_losses, letters):
 
 checks.check_perplexity(perplexity)
 
-# %% [markdown]
+# %% [markdown] slideshow={"slide_type": "slide"}
 # ## Exercise 2: a bigram model from a table of counts
 #
 # `k` is shared out evenly, `k / V` for each of the V symbols, so each row's total grows by exactly `k`. A row without
@@ -78,7 +78,7 @@ def bigram_probabilities(counts, k):
 
 checks.check_bigram_probabilities(bigram_probabilities)
 
-# %% [markdown]
+# %% [markdown] slideshow={"slide_type": "slide"}
 # ## Exercise 3: temperature
 #
 # `argmax` returns the first of several equal maxima, which is what the task asks for.
@@ -93,7 +93,7 @@ def with_temperature(logits, temperature):
 
 checks.check_with_temperature(with_temperature)
 
-# %% [markdown]
+# %% [markdown] slideshow={"slide_type": "slide"}
 # ## Exercise 4: attention to the letter before
 #
 # Query `i` (from 1 on) is real when `i < length`. Sum over words and positions, divide by how many were counted.
@@ -108,7 +108,7 @@ def mean_to_previous(weights, lengths):
 
 checks.check_mean_to_previous(mean_to_previous)
 
-# %% [markdown]
+# %% [markdown] slideshow={"slide_type": "slide"}
 # ## Exercise 5: normalised entropy
 #
 # The first row would divide 0 by ln 1 = 0. `torch.where` chooses 0 there, and `clamp` keeps the other branch finite.
@@ -123,7 +123,7 @@ def normalised_entropy(weights):
 
 checks.check_normalised_entropy(normalised_entropy)
 
-# %% [markdown]
+# %% [markdown] slideshow={"slide_type": "slide"}
 # ## Exercise 6: a leak test of your own
 #
 # `(id + 1) % 10` always differs from `id`. Every position is tried, because a leak may reach only one step ahead.
@@ -142,7 +142,7 @@ def leaks_future(model, tokens):
 
 checks.check_leaks_future(leaks_future)
 
-# %% [markdown]
+# %% [markdown] slideshow={"slide_type": "slide"}
 # ## Exercise 7: remove an edge
 #
 # The distance from query `i` to key `j` is `i - j`. Visible is what lies at distance 0 or more, except at `offset`. The
