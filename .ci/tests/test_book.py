@@ -2,13 +2,12 @@
 
 import re
 
+import book
+import chapters
 import pytest
+from chapters import NOTEBOOKS, ROOT
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from helpers.tests.site_tools import ROOT, tool
-
-book, chapters = tool("book"), tool("chapters")
-NOTEBOOKS = chapters.NOTEBOOKS
 PAGES = [*chapters.chapters(), *chapters.solutions()]
 
 

@@ -2,12 +2,10 @@
 
 import re
 
+import chapters
 import pytest
+import slides
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
-
-from helpers.tests.site_tools import tool
-
-slides, chapters = tool("slides"), tool("chapters")
 
 
 @pytest.fixture(scope="module", params=chapters.chapters(), ids=lambda path: path.stem)

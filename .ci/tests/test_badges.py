@@ -3,12 +3,10 @@
 import json
 import shutil
 
+import badges
 import nbformat
 import pytest
-
-from helpers.tests.site_tools import ROOT, tool
-
-badges = tool("badges")
+from badges import ROOT
 
 
 @pytest.fixture

@@ -1,12 +1,11 @@
 """Handouts: the student's copy gives nothing away, the instructor's has every solution, both are valid notebooks."""
 
+import chapters
+import handout
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from helpers.tests.site_tools import tool
-
-handout, chapters = tool("handout"), tool("chapters")
 WITH_SOLUTIONS = [path for path in chapters.chapters() if chapters.solutions_of(path)]
 
 

@@ -1,0 +1,67 @@
+"""The parts that the play of a fresh Colab runtime is made of; `make colab` plays, because that needs the network."""
+
+import colab
+import colab_versions
+import nbformat
+import pytest
+from colab import ROOT
+from nbformat.v4 import new_code_cell, new_notebook, new_output
+
+from helpers.start import PACKAGES
+
+FREEZE = """# Made up, in the form of Colab's list.
+absl-py==1.4.0
+bertviz==1.5.0
+google-colab @ file:///colabtools/dist/google_colab-1.0.0.tar.gz
+ipykernel==6.17.1
+ipython==7.34.0
+matplotlib==3.10.0
+numpy==2.1.3
+Pandas==2.2.2
+scikit-image==0.25.2
+torch @ https://example.org/whl/cpu/torch-2.11.0%2Bcpu-cp313-cp313-manylinux_2_28_x86_64.whl#sha256=00ff
+torchvision @ https://example.org/whl/cpu/torchvision-0.26.0%2Bcpu-cp313-cp313-manylinux_2_28_x86_64.whl#sha256=00ff
+"""
+
+
+def test_a_difference_is_seen_where_nbval_would_see_it():
+    def notebook(text, tags=(), image="old"):
+        outputs = [new_output("stream", text=text), new_output("display_data", {"image/png": image, "text/plain": "F"})]
+        return new_notebook(cells=[new_code_cell("1", outputs=outputs, metadata={"tags": list(tags)})])
+
+    assert not colab.differences(notebook("0.5"), notebook("0.5", image="new"))
+    assert [number for number, _, _ in colab.differences(notebook("0.5"), notebook("0.6"))] == [1]
+    assert not colab.differences(notebook("0.5", ["nbval-ignore-output"]), notebook("0.6", ["nbval-ignore-output"]))
+
+
+def test_text_that_comes_in_pieces_is_one_text():
+    pieces = nbformat.from_dict({"outputs": [new_output("stream", text="a"), new_output("stream", text="b")]})
+    whole = nbformat.from_dict({"outputs": [new_output("stream", text="ab")]})
+    assert colab.told(pieces) == colab.told(whole) == ({"stdout": "ab"}, [])
+
+
+def test_only_what_a_play_brought_is_taken_out_again():
+    names = ["bertviz", "lxml", "numpy", "XStatic-jQuery", "sacrebleu"]
+    assert colab.installed_by_play(names, "numpy==2.1.3\nlxml\n") == ["bertviz", "XStatic-jQuery", "sacrebleu"]
+
+
+def test_the_versions_of_today_are_read():
+    versions = colab_versions.frozen(FREEZE)
+    assert versions["torch"] == "2.11.0" and versions["numpy"] == "2.1.3" and versions["scikit-image"] == "0.25.2"
+    wanted = colab_versions.today(
+        versions, "# a remark\nnumpy==1.0\npandas==1.0\nlxml\ntorch==2.13.0\n", ["bertviz", "mpld3"]
+    )
+    assert wanted == "numpy==2.1.3\npandas==2.2.2\ntorch==2.11.0\nbertviz==1.5.0\n"  # it has no lxml and no mpld3
+    assert colab_versions.python_version("Ubuntu 22.04.5 LTS\nPython 3.13.5\nR version 4.5.1") == "3.13"
+
+
+def test_a_list_of_another_form_is_refused():
+    with pytest.raises(ValueError, match="lists no torch, numpy"):
+        colab_versions.today(colab_versions.frozen('[{"name": "torch", "version": "2.11.0"}]'), "", [])
+    with pytest.raises(ValueError, match="names no Python"):
+        colab_versions.python_version("Ubuntu")
+
+
+def test_the_setup_cells_packages_are_read_without_importing_them():
+    names = colab_versions.setup_packages((ROOT / "helpers" / "start.py").read_text())
+    assert names == [package.split("==")[0] for package in PACKAGES.values()]
