@@ -1,14 +1,20 @@
 """Pictures: the one heat map, the grid of heads, loss curves, intervals; BertViz's head view and its files."""
 
+import base64
+import io
+
 import matplotlib.pyplot as plt
 import seaborn as sns
 import torch
+from IPython import get_ipython
+from IPython.display import display
 
 from helpers.architecture_plot import architecture_map  # noqa: F401  (part of this room's contract, as is the next)
 from helpers.bertviz_files import head_view, head_views, load_attention, model_view, save_attention  # noqa: F401  (part of this room's contract)
 from helpers.translation_plots import outline_links, weight_bars  # noqa: F401  (part of this room's contract)
 
 PALETTE = sns.color_palette("colorblind")
+WIDEST = 864  # pixels: the column of text on the site and in Jupyter
 
 
 def use_style():
@@ -225,3 +231,40 @@ def matrix_blocks(matrix, row_blocks=None, column_blocks=None, title="", ax=None
     ax.tick_params(axis="both", rotation=0, length=0)
     ax.set_title(title)
     return ax
+
+
+def show(alternative_text):
+    """End a figure's cell: display the current figure as one PNG with its alternative text, and close it.
+
+    The picture is twice as fine as it is shown, so that it stays sharp on a good screen. The text goes into the
+    output's metadata, where nbconvert's classic pages and the series' own pages and site find it. Works with every
+    backend; outside a notebook the figure opens in a window if there is one.
+
+    Args:
+        alternative_text: what the figure shows, for readers who do not see it.
+
+    Raises:
+        ValueError: an empty text, no figure, or a figure wider than `WIDEST` pixels.
+    """
+    if not isinstance(alternative_text, str) or not alternative_text.strip():
+        raise ValueError(f"alternative_text is {alternative_text!r}; say in a sentence what the figure shows")
+    if not plt.get_fignums():
+        raise ValueError("there is no figure to show; draw one in the same cell")
+    figure = plt.gcf()
+    shell = get_ipython()
+    if getattr(shell, "kernel", None) is None:
+        if plt.get_backend().lower() not in ("agg", "pdf", "ps", "svg", "template"):
+            plt.show()
+        plt.close(figure)
+        return
+    file = io.BytesIO()
+    figure.savefig(
+        file, format="png", dpi=2 * figure.dpi, bbox_inches="tight", facecolor="white", metadata={"Software": None}
+    )
+    plt.close(figure)
+    width, height = (round(int.from_bytes(file.getvalue()[i : i + 4], "big") / 2) for i in (16, 20))  # PNG's header
+    if width > WIDEST:
+        raise ValueError(f"the figure is {width} pixels wide; a column of text holds {WIDEST}: make it narrower")
+    picture = {"image/png": base64.b64encode(file.getvalue()).decode(), "text/plain": repr(figure)}
+    about = {"alt": " ".join(alternative_text.split()), "width": width, "height": height}
+    display(picture, metadata={"image/png": about}, raw=True)
