@@ -1,7 +1,6 @@
 """What every checker of chapters 1 to 4 must do, with the right and wrong answers that each chapter's file lists."""
 
 import re
-import time
 
 import pytest
 
@@ -25,10 +24,8 @@ def each(answers_of):
 
 
 @pytest.mark.parametrize(("chapter", "name", "answer"), each(lambda chapter, name: chapter.RIGHT[name]))
-def test_a_right_answer_is_accepted_by_any_route_within_a_second(chapter, name, answer, capsys):
-    begin = time.perf_counter()
+def test_a_right_answer_is_accepted_by_any_route(chapter, name, answer, capsys):
     assert chapter.check(name)(answer) is True
-    assert time.perf_counter() - begin < 1
     assert capsys.readouterr().out.startswith("✓ ")
 
 

@@ -864,7 +864,7 @@ def bags(source):
 
 
 shared = bags(data["test"][0]) @ bags(some[0]).T  # (1000, V) @ (V, 3500) → (1000, 3500)
-nearest = shared.argmax(dim=1).tolist()
+nearest = (10_000 * shared).round().argmax(dim=1).tolist()  # ties go to the first, on every machine
 retrieved = [corpus["train"].target[i] for i in nearest]
 retrieval_bleu = analysis.bleu(retrieved, test.target).score
 retrieval_match = analysis.exact_match(retrieved, test.target)
@@ -1011,17 +1011,13 @@ for kind, runs in costs.items():
     print(f"{kind:14}{size:8,} parameters, {milliseconds} ms a batch, {runs[0][1]:5.1f} MB")
 
 # %% [markdown]
-# What the table shows, as assertions about the fastest model of each kind (by its median batch) and about memory:
+# Additive scores keep more memory than products. That can be counted, and holds on every machine; the times are those of
+# this one.
 
 # %%
-fastest = {kind: min(seconds for seconds, _ in runs) for kind, runs in costs.items()}
 products = ("luong-dot", "luong-general")
 assert min(costs[k][0][1] for k in ("bahdanau", "luong-concat")) > max(costs[k][0][1] for k in products)
 print("additive scores keep more memory")
-if device.type == "cpu":  # the times of so small a model on a GPU were not measured
-    assert fastest["bahdanau"] > max(fastest[kind] for kind in (*products, "luong-concat"))
-    assert fastest["luong-concat"] > max(fastest[kind] for kind in products)
-    print("Bahdanau's loop is slowest; concat is slower than the products")
 
 # %% [markdown] slideshow={"slide_type": "subslide"}
 # **Folklore on trial.** "Additive attention is better with little data, multiplicative with much." Compare *general* with
