@@ -10,7 +10,6 @@ import os
 import re
 import subprocess
 import sys
-import textwrap
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -18,10 +17,14 @@ SOURCE = Path(".ci", "setup_cell.py")
 KINDS = {".css", ".html", ".ipynb", ".json", ".md", ".py", ".toml", ".txt", ".yml"}
 PASSED_OVER = {".git", ".venv", "build", "tests", "__pycache__", ".ipynb_checkpoints"}  # tests make up addresses
 SETTING = re.compile(r'^REPOSITORY, BRANCH = "(?P<repository>[^"]+)", "(?P<branch>[^"]+)"', re.M)
-ROOMS = re.compile(r'^ROOMS = """(?P<rooms>[^"]*)"""', re.M)
 COLAB = re.compile(r"colab\.research\.google\.com/github/(?P<repository>[\w.-]+/[\w.-]+)/blob/(?P<branch>[^/\s]+)/")
 GITHUB = re.compile(r"github(?:\.com)?[/:](?P<repository>(?P<owner>[\w.-]+)/(?P<name>[\w-]+))")
-SETUP_IN_TEXT = re.compile(r'^(# %% tags=\["setup"[^\n]*\]\n)(.*?)(?=\n+# %%)', re.M | re.S)
+SETUP_IN_TEXT = re.compile(r'^# %% [^\n]*tags=\["setup"[^\n]*\n.*?(?=\n+# %%)', re.M | re.S)
+METADATA = {  # folded in Colab and in JupyterLab
+    "cellView": "form",
+    "jupyter": {"source_hidden": True},
+    "tags": ["setup", "nbval-ignore-output"],
+}
 
 
 def setup_cell(root=ROOT):
@@ -59,17 +62,6 @@ def notebook_of(text, root):
     return root / "notebooks" / text.relative_to(root / "notebooks" / "text").with_suffix(".ipynb")
 
 
-def rooms(root):
-    """Return the files of `helpers` that some notebook imports, and the setup cell itself, in one string."""
-    names = {"start"}
-    for text in texts(root):
-        source = text.read_text(encoding="utf-8")
-        names.update(re.findall(r"^ *(?:from|import) helpers\.(\w+)", source, flags=re.M))
-        for group in re.findall(r"^ *from helpers import (?:\(([^)]*)\)|(.*))", source, flags=re.M):
-            names.update(re.findall(r"(\w+)(?: as \w+)?", re.sub(r"#.*", "", "".join(group))))
-    return textwrap.fill(" ".join(sorted(names)), width=80, subsequent_indent="    ", break_on_hyphens=False)
-
-
 def write(path, text):
     """Write a file if that changes it; return whether it did."""
     if path.read_bytes() == text.encode():
@@ -98,17 +90,23 @@ def stamp(root, repository, branch):
             changed.add(path)
     source = (root / SOURCE).read_text(encoding="utf-8")
     source = SETTING.sub(lambda _: f'REPOSITORY, BRANCH = "{repository}", "{branch}"', source)
-    source = ROOMS.sub(lambda _: f'ROOMS = """{rooms(root)}"""', source)
     if write(root / SOURCE, source):
         changed.add(root / SOURCE)
     cell = setup_cell(root)
+    in_text = as_text(cell)
     for text in texts(root):
-        if write(text, SETUP_IN_TEXT.sub(lambda found: found.group(1) + cell, text.read_text(encoding="utf-8"))):
+        if write(text, SETUP_IN_TEXT.sub(lambda _: in_text, text.read_text(encoding="utf-8"))):
             changed.add(text)
         path = notebook_of(text, root)
         if path.exists() and write(path, with_setup(path.read_text(encoding="utf-8"), cell)):
             changed.add(path)
     return sorted(changed)
+
+
+def as_text(cell):
+    """Return the setup cell as it stands in a text twin."""
+    metadata = " ".join(f"{key}={json.dumps(value)}" for key, value in METADATA.items())
+    return f"# %% {metadata}\n{cell}"
 
 
 def is_setup(cell):
@@ -121,7 +119,7 @@ def with_setup(notebook, source):
     content = json.loads(notebook)
     for cell in content["cells"]:
         if is_setup(cell):
-            cell["source"] = source.splitlines(keepends=True)
+            cell["source"], cell["metadata"] = source.splitlines(keepends=True), METADATA
     return json.dumps(content, ensure_ascii=False, indent=1, sort_keys=True) + "\n"  # as nbformat writes it
 
 
@@ -129,8 +127,6 @@ def problems(root=ROOT):
     """Yield the places that disagree with the address or the setup cell in `.ci/setup_cell.py`."""
     here, cell = address(root), setup_cell(root)
     remedy = "run `make badges`"
-    if ROOMS.search(cell)["rooms"] != rooms(root):
-        yield f"{SOURCE.as_posix()}: ROOMS is not what the notebooks import; {remedy}"
     for path in files(root):
         content, name = path.read_text(encoding="utf-8"), path.relative_to(root).as_posix()
         for found in COLAB.finditer(content):
@@ -143,13 +139,11 @@ def problems(root=ROOT):
     for text in texts(root):
         path, content = notebook_of(text, root), text.read_text(encoding="utf-8")
         found = SETUP_IN_TEXT.search(content)
-        if found is None or found.group(2) != cell:
+        if found is None or found.group() != as_text(cell):
             yield f"{text.relative_to(root).as_posix()}: the setup cell is not that of {SOURCE.as_posix()}; {remedy}"
         if path.exists():
-            setups = [
-                "".join(c["source"]) for c in json.loads(path.read_text(encoding="utf-8"))["cells"] if is_setup(c)
-            ]
-            if setups != [cell]:
+            cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+            if [("".join(c["source"]), c["metadata"]) for c in cells if is_setup(c)] != [(cell, METADATA)]:
                 yield f"{path.relative_to(root).as_posix()}: the setup cell is not that of {SOURCE.as_posix()}; {remedy}"
         badge = re.search(COLAB.pattern + r"(?P<path>[^)\s]+)", content)
         if badge is None or root / badge["path"] != path:

@@ -1,23 +1,31 @@
 """What the setup cell does once the series' files are there: install what is missing, choose and name the device."""
 
 import importlib.util
+import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
-import torch
+ROOT = Path(__file__).resolve().parents[1]
 
-# What Colab lacks of what the series uses: the module that is imported, and what pip is asked for. The versions are
-# those of requirements.txt; a package that is there already is left alone, whatever its version.
-PACKAGES = {
-    "bertviz": "bertviz==1.4.1",
-    "mpld3": "mpld3==0.5.12",
-    "xstatic.pkg.jquery": "XStatic-jQuery==3.7.1.1",
-    "sacrebleu": "sacrebleu==2.6.0",
+# Raised when notebooks need what an older `helpers` lacks; the setup cell, in .ci/setup_cell.py, asks for it.
+EDITION = 2
+
+# What Colab lacks of what the series uses: {the module that is imported: the package that pip is asked for}. A package
+# that is there already is left alone, whatever its version; the others come in the version of requirements.txt.
+_WANTED = {
+    "bertviz": "bertviz",
+    "mpld3": "mpld3",
+    "xstatic.pkg.jquery": "XStatic-jQuery",
+    "sacrebleu": "sacrebleu",
     "portalocker": "portalocker",  # this one and the next three are what sacrebleu imports
     "colorama": "colorama",
     "tabulate": "tabulate",
     "lxml": "lxml",
 }
+_PINS = dict(re.findall(r"^([\w-]+)(==\S+)", (ROOT / "requirements.txt").read_text(encoding="utf-8"), flags=re.M))
+PACKAGES = {module: package + _PINS.get(package, "") for module, package in _WANTED.items()}
 
 
 def is_there(module):
@@ -46,17 +54,40 @@ def install(packages):
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["nothing"])[-1]
-        raise RuntimeError(
-            f"pip could not install {' '.join(packages)}: check the network, then run this cell again. pip said: {last}"
-        )
+        raise RuntimeError(f"pip could not install {' '.join(packages)}: {_remedy(done.stderr)} pip said: {last}")
     importlib.invalidate_caches()  # Python remembers which folders it found no package in
 
 
+def _remedy(said):
+    """Return what to do when pip has said this."""
+    if "externally-managed-environment" in said:
+        return f"the system manages this Python and lets nobody add packages. {_other_kernel()}"
+    if "No module named pip" in said:
+        return f"this Python has no pip. Give it one with `{sys.executable} -m ensurepip`, then run this cell again."
+    return "check the network, then run this cell again."
+
+
+def _other_kernel():
+    return f"Type `make lab` in {ROOT}: it opens the notebooks with a Python that has everything."
+
+
 def prepare():
-    """Install what is missing, print the device in one line and what to do for a GPU, and return the device."""
+    """Install what is missing, print the device in one line and what to do for a GPU, and return the device.
+
+    Raises:
+        RuntimeError: PyTorch is missing, or pip could not install something; says what to do.
+    """
+    if not is_there("torch"):
+        raise RuntimeError(f"There is no PyTorch in this kernel's Python, {sys.executable}. {_other_kernel()}")
     packages = missing_packages()
     if packages:
         install(packages)
+    if "ipykernel" in sys.modules and "inline" not in os.environ.get("MPLBACKEND", "inline"):
+        from IPython import get_ipython
+
+        get_ipython().run_line_magic("matplotlib", "inline")  # figures in the page, whatever MPLBACKEND asks for
+    import torch
+
     if torch.cuda.is_available():
         print(f"Device: cuda ({torch.cuda.get_device_name()})")
         return torch.device("cuda")

@@ -72,14 +72,6 @@ def test_a_changed_cell_is_carried_into_every_notebook(copy):
     assert stale(copy) == []
 
 
-def test_a_room_that_a_notebook_imports_is_asked_for(copy):
-    text = next(badges.texts(copy))
-    text.write_text(text.read_text(encoding="utf-8") + "\n# %%\nfrom helpers.parallel import load_pairs\n")
-    assert any("ROOMS" in problem for problem in badges.problems(copy))
-    badges.stamp(copy, *badges.address(copy))
-    assert "parallel" in badges.ROOMS.search(badges.setup_cell(copy))["rooms"].split()
-
-
 @pytest.mark.parametrize(
     ("file", "old", "new", "says"),
     [

@@ -16,14 +16,14 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+import torch
 
 from helpers import start
 
 ROOT = Path(__file__).resolve().parents[2]
 CELL = (ROOT / ".ci" / "setup_cell.py").read_text(encoding="utf-8").split(f"\n# {'-' * 118}\n")[1]
 STAMPED = CELL.replace('"your_account/flycatcher"', '"example/flycatcher"')
-ROOMS = re.search(r'ROOMS = """([^"]*)"""', CELL).group(1).split()
-FETCHING = STAMPED.split("\nimport torch")[0]  # what does not wait for PyTorch
+FETCHING = STAMPED.split("\nfrom helpers")[0]  # what does not wait for PyTorch
 posix = pytest.mark.skipif(os.name == "nt", reason="Windows has other ways to forbid, and no shell scripts")
 
 
@@ -38,6 +38,7 @@ def origin(tmp_path_factory):
     """A repository that has `helpers`, as GitHub would hold it."""
     work = tmp_path_factory.mktemp("origin")
     shutil.copytree(ROOT / "helpers", work / "helpers", ignore=shutil.ignore_patterns("tests", "__pycache__"))
+    shutil.copy(ROOT / "requirements.txt", work)
     git("init", "-q", "-b", "main", cwd=work)
     git("add", "-A", cwd=work)
     git("commit", "-q", "-m", "the series", cwd=work)
@@ -160,16 +161,32 @@ def test_no_such_branch(alone, origin):
     assert not left(alone)
 
 
-@pytest.mark.parametrize("lacking", ROOMS)
-def test_an_old_clone_is_not_used(alone, origin, lacking):
-    shutil.copytree(ROOT / "helpers", alone / "flycatcher" / "helpers", ignore=shutil.ignore_patterns(f"{lacking}*"))
+@pytest.mark.parametrize("place", [".", "flycatcher"])
+def test_an_old_clone_is_called_old(alone, origin, place):
+    (alone / place / "helpers").mkdir(parents=True)
+    (alone / place / "helpers" / "start.py").write_text('"""As it was in the first edition."""\n')
     message = sentence(run(STAMPED, alone, origin))
-    assert message == f"{alone / 'flycatcher'} is an old or unfinished copy: delete it and try again."
+    assert message.startswith(f"{alone / place} is an old or unfinished copy of the series: delete it (or `git pull`")
 
 
 def test_an_unfinished_clone_is_not_used(alone, origin):
     (alone / "flycatcher" / ".git").mkdir(parents=True)
     assert "is an old or unfinished copy" in sentence(run(STAMPED, alone, origin))
+
+
+@pytest.mark.parametrize("before", ["", "import helpers; "])
+def test_a_helpers_py_beside_the_notebook_is_not_taken_for_ours(alone, before):
+    (alone / "helpers.py").write_text("")
+    shutil.copytree(ROOT / "helpers", alone / "flycatcher" / "helpers", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "requirements.txt", alone / "flycatcher")
+    done = run(before + f"import sys; sys.path.append({str(alone / 'flycatcher')!r})\n" + STAMPED, alone)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_kernel_without_torch_is_named(monkeypatch):
+    monkeypatch.setattr(start, "is_there", lambda module: module != "torch")
+    with pytest.raises(RuntimeError, match="no PyTorch in this kernel's Python, .*Type `make lab` in"):
+        start.prepare()
 
 
 def without_the_right_to_write_everywhere():
@@ -240,6 +257,24 @@ def test_a_failed_install_says_what_to_do(offline_pip):
     assert "\n" not in str(failed.value)
 
 
+@pytest.mark.parametrize(
+    ("said", "remedy"),
+    [
+        (
+            "error: externally-managed-environment\n\n× This environment is externally managed",
+            "the system manages this",
+        ),
+        (f"{sys.executable}: No module named pip", "this Python has no pip. Give it one with"),
+        ("ERROR: No matching distribution found for bertviz", "check the network"),
+    ],
+)
+def test_what_pip_says_decides_what_to_do(monkeypatch, said, remedy):
+    failed = subprocess.CompletedProcess([], 1, "", said)
+    monkeypatch.setattr(start.subprocess, "run", lambda *_, **__: failed)
+    with pytest.raises(RuntimeError, match=f"^pip could not install bertviz: {remedy}"):
+        start.install(["bertviz"])
+
+
 def test_only_what_is_missing_is_installed(monkeypatch):
     asked = []
     monkeypatch.setattr(start, "install", asked.extend)
@@ -260,24 +295,27 @@ def test_a_package_that_an_uninstall_left_empty_is_missing(tmp_path, monkeypatch
 
 def test_the_gpu_is_named_and_so_is_the_way_to_one(monkeypatch, capsys):
     monkeypatch.setattr(start, "missing_packages", list)
-    monkeypatch.setattr(start.torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert start.prepare().type == "cpu"
     assert re.fullmatch(r"Device: cpu .*T4.*\n", capsys.readouterr().out)
-    monkeypatch.setattr(start.torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(start.torch.cuda, "get_device_name", lambda: "Tesla T4")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Tesla T4")
     assert start.prepare().type == "cuda"
     assert capsys.readouterr().out == "Device: cuda (Tesla T4)\n"
 
 
 def test_the_versions_are_those_of_the_requirements():
     """So that a clone on one's own machine, after `make`, lacks nothing, and Colab gets what was tested."""
-    pins = dict(re.findall(r"^([\w-]+)==(\S+)", (ROOT / "requirements.txt").read_text(), flags=re.M))
-    wanted = [package.split("==") for package in start.PACKAGES.values() if "==" in package]
-    assert {name: pins.get(name) for name, _ in wanted} == dict(wanted)
+    pins = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    assert {start.PACKAGES[name] for name in ("bertviz", "mpld3", "xstatic.pkg.jquery", "sacrebleu")} < set(pins)
+
+
+def test_the_cell_asks_for_the_edition_that_is_there():
+    assert f'if "\\nEDITION = {start.EDITION}\\n" in f.read_text' in CELL
 
 
 def test_the_cell_is_short_and_needs_only_the_standard_library():
-    finding = [line for line in CELL.split("\nimport torch")[0].splitlines() if line and not line.startswith("#")]
+    finding = [line for line in CELL.split("\nfrom helpers")[0].splitlines() if line and not line.startswith("#")]
     assert len(finding) < 25
     imported = re.findall(r"^(?:import|from) (\w+)", "\n".join(finding), flags=re.M)
     assert set(imported) <= sys.stdlib_module_names
