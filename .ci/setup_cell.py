@@ -5,7 +5,7 @@ writes itself, the rest is edited here. The owner `your_account` is a placeholde
 account's name, so nobody can register it and no notebook ever runs a stranger's code.
 """
 
-# ruff: noqa: E402, F401
+# ruff: noqa: E402
 # ----------------------------------------------------------------------------------------------------------------------
 # @title Setup, the same in every chapter: find the series or fetch it, name the device
 import shutil
@@ -36,5 +36,7 @@ sys.modules.pop("helpers", None)  # which may have been imported by now
 
 from helpers.start import prepare
 
-device = prepare()
+prepare()
 import torch
+
+device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

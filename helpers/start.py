@@ -1,4 +1,4 @@
-"""What the setup cell does once the series' files are there: install what is missing, choose and name the device."""
+"""What the setup cell does once the series' files are there: install what is missing and name the device."""
 
 import importlib.util
 import os
@@ -72,7 +72,7 @@ def _other_kernel():
 
 
 def prepare():
-    """Install what is missing, print the device in one line and what to do for a GPU, and return the device.
+    """Install what is missing, and print the device in one line and what to do for a GPU.
 
     Raises:
         RuntimeError: PyTorch is missing, or pip could not install something; says what to do.
@@ -90,6 +90,5 @@ def prepare():
 
     if torch.cuda.is_available():
         print(f"Device: cuda ({torch.cuda.get_device_name()})")
-        return torch.device("cuda")
-    print("Device: cpu (in Colab: Runtime, Change runtime type, T4 gives a GPU)")
-    return torch.device("cpu")
+    else:
+        print("Device: cpu (in Colab: Runtime, Change runtime type, T4 gives a GPU)")

@@ -48,8 +48,10 @@ sys.modules.pop("helpers", None)  # which may have been imported by now
 
 from helpers.start import prepare
 
-device = prepare()
+prepare()
 import torch
+
+device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 # %% [markdown]
 # One import cell. `scaled_dot_product_attention` is the function that you wrote in chapter 1. The multi-head attention

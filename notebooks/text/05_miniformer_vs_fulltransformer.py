@@ -49,8 +49,10 @@ sys.modules.pop("helpers", None)  # which may have been imported by now
 
 from helpers.start import prepare
 
-device = prepare()
+prepare()
 import torch
+
+device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 # %% [markdown]
 # Everything else that this chapter uses:
