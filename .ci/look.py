@@ -22,6 +22,7 @@ SLIDE = {"width": 1280, "height": 720}
 SMALLEST = 16  # pixels: text on a slide is never smaller
 AXE = {
     "preload": False,
+    "resultTypes": ["violations"],
     "runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]},
 }
 
@@ -72,21 +73,14 @@ def page_of(chromium, size, offline=True):
         context.close()
 
 
-def axe_source():
-    """Return axe-core."""
-    folder = chapters.package_file("axe-playwright-python", "axe_playwright_python")
-    return next(folder.rglob("axe.min.js")).read_text(encoding="utf-8")
-
-
-def violations(page, source):
+def violations(page):
     """Return what axe-core objects to, a line for each rule."""
-    page.evaluate(source)
-    result = page.evaluate("options => axe.run(document, options)", AXE)
-    lines = []
-    for rule in result["violations"]:
-        nodes = rule["nodes"]
-        lines.append(f"axe: {rule['id']} ({rule['impact']}), {len(nodes)} times, first {nodes[0]['target']}")
-    return lines
+    from axe_playwright_python.sync_playwright import Axe
+
+    return [
+        f"axe: {rule['id']} ({rule['impact']}), {len(rule['nodes'])} times, first {rule['nodes'][0]['target']}"
+        for rule in Axe().run(page, options=AXE).response["violations"]
+    ]
 
 
 def arcs_drawn(page):
@@ -103,7 +97,7 @@ def arcs_drawn(page):
 
 def look_at_book(chromium):
     """Open every page of the site at two widths; return the rows of a table and what is wrong."""
-    rows, wrong_pages, source = [], {}, axe_source()
+    rows, wrong_pages = [], {}
     site = BUILD / "book"
     for path in sorted(p for p in site.rglob("*.html") if not {"_static", "slides"} & set(p.parts)):
         name = path.relative_to(site).as_posix()
@@ -112,7 +106,7 @@ def look_at_book(chromium):
             page.evaluate(TYPESET)
             formulas, typeset = page.evaluate(FORMULAS)
             arcs = arcs_drawn(page)
-            objections = violations(page, source)
+            objections = violations(page)
             if typeset < formulas:
                 wrong.append(f"{formulas - typeset} of {formulas} formulas are not typeset")
             if not all(arcs):
@@ -163,7 +157,7 @@ MEASURE = """() => {
 
 def look_at_slides(chromium):
     """Show every slide of every deck at 1280 x 720; return what is wrong, deck by deck."""
-    wrong_decks, source = {}, axe_source()
+    wrong_decks = {}
     print("deck".ljust(12), "slides  with notes  lowest pixel  smallest text  BertViz lines  parts left to the notes")
     for path in sorted((BUILD / "slides").glob("*.html")):
         with page_of(chromium, SLIDE) as (page, wrong):
@@ -194,7 +188,7 @@ def look_at_slides(chromium):
                     wrong.append(f"{where} has text of {seen['smallest']:.1f} pixels")
                 if not all(seen["arcs"]):
                     wrong.append(f"{where}: BertViz has drawn nothing")
-            wrong += [v for v in violations(page, source) if any(r in v for r in ("image-alt", "color-contrast"))]
+            wrong += [v for v in violations(page) if any(r in v for r in ("image-alt", "color-contrast"))]
         lowest, smallest = max(m["bottom"] for m in measured), min(m["smallest"] for m in measured)
         arcs, hidden = sum(sum(m["arcs"]) for m in measured), sum(m["hidden"] for m in measured)
         notes = sum(m["notes"] for m in measured)

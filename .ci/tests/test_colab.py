@@ -1,5 +1,7 @@
 """The parts that the play of a fresh Colab runtime is made of; `make colab` plays, because that needs the network."""
 
+import sys
+
 import colab
 import colab_versions
 import nbformat
@@ -24,20 +26,20 @@ torchvision @ https://example.org/whl/cpu/torchvision-0.26.0%2Bcpu-cp313-cp313-m
 """
 
 
-def test_a_difference_is_seen_where_nbval_would_see_it():
-    def notebook(text, tags=(), image="old"):
-        outputs = [new_output("stream", text=text), new_output("display_data", {"image/png": image, "text/plain": "F"})]
-        return new_notebook(cells=[new_code_cell("1", outputs=outputs, metadata={"tags": list(tags)})])
-
-    assert not colab.differences(notebook("0.5"), notebook("0.5", image="new"))
-    assert [number for number, _, _ in colab.differences(notebook("0.5"), notebook("0.6"))] == [1]
-    assert not colab.differences(notebook("0.5", ["nbval-ignore-output"]), notebook("0.6", ["nbval-ignore-output"]))
-
-
-def test_text_that_comes_in_pieces_is_one_text():
-    pieces = nbformat.from_dict({"outputs": [new_output("stream", text="a"), new_output("stream", text="b")]})
-    whole = nbformat.from_dict({"outputs": [new_output("stream", text="ab")]})
-    assert colab.told(pieces) == colab.told(whole) == ({"stdout": "ab"}, [])
+@pytest.mark.parametrize(("stored", "good"), [("yes here\n", True), ("yes there\n", False)])
+def test_a_difference_is_seen_in_the_kernel_that_was_asked_for(tmp_path, stored, good):
+    """The kernel gets the environment of its description and none of Python's variables, in the notebook's folder."""
+    source = "import os\nprint(os.environ['PROBE'], os.path.basename(os.getcwd()), *os.environ.get('PYTHONPATH', ''))"
+    notebook = new_notebook(
+        cells=[new_code_cell(source, outputs=[new_output("stream", text=stored)], execution_count=1)]
+    )
+    (tmp_path / "here").mkdir()
+    nbformat.write(notebook, tmp_path / "here" / "one.ipynb")
+    path = colab.kernel(tmp_path, sys.executable, {"PROBE": "yes"})
+    same, said = colab.compare(tmp_path / "here" / "one.ipynb", path)
+    assert same == good, said
+    assert said.splitlines()[-1].startswith("1 passed" if good else "1 failed")
+    assert good or ("yes here" in said and "yes there" in said)
 
 
 def test_only_what_a_play_brought_is_taken_out_again():
