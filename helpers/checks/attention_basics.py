@@ -7,65 +7,52 @@ import torch
 
 from helpers.attention import causal_mask as right_causal_mask
 from helpers.attention import scaled_dot_product_attention
-from helpers.checks.core import Exercise
+from helpers.checks.core import Exercise, then
+from helpers.checks.shared import random
 from helpers.transformer import sinusoidal_encoding
 
-
-def _random(*shape, seed=0, scale=1.0):
-    return scale * torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+# Stable softmax
 
 
-# 1. Softmax
-
-
-def _softmax_of_all(scores):
-    exps = (scores - scores.max()).exp()
-    return exps / exps.sum()
-
-
-def _only_divided(scores):
-    return scores / scores.sum(-1, keepdim=True)
-
-
-def _softmax_unshifted(scores):
-    exps = scores.exp()
+def softmax(scores):
+    exps = (scores - scores.amax(-1, keepdim=True)).exp()
     return exps / exps.sum(-1, keepdim=True)
 
 
-def _softmax_less_the_largest_of_all(scores):
-    exps = (scores - scores.max()).exp()
-    return exps / exps.sum(-1, keepdim=True)
-
-
-_softmax = Exercise(
-    name="softmax",
-    reference=lambda scores: scores.softmax(dim=-1),
+check_softmax = Exercise(
+    softmax,
     cases=[
         (torch.tensor([0.0, 0.6931]),),
         (torch.tensor([[1.0, 2.0, 3.0], [0.0, -1.0, 4.0]]),),
-        (_random(2, 3, 5, seed=1),),
+        (torch.tensor([[2.0], [-1.0]]),),
+        (random(2, 3, 5, seed=1),),
+        (random(2, 1, 3, 3, seed=2),),
+        (torch.tensor([-3.0, -3.0, -1.0]),),
         (torch.tensor([1e4, 0.0, -1e4]),),
+        (torch.tensor([-1e4, -1e4, -1e4 - 1]),),
         (torch.tensor([[1e4, 1e4 - 1], [-1e4, -1e4 - 1]]),),
-        (torch.tensor([[0.0, float("-inf")], [2.0, 2.0]]),),
+        (torch.tensor([[0.0, -math.inf], [2.0, 2.0]]),),
+        (random(2, 3, seed=3).double(),),
     ],
     meaning="Shifting by the row's maximum changes nothing but the overflow.",
     mistakes=[
-        (_softmax_of_all, "the sum runs over the whole tensor; each row (last axis, keepdim=True) needs its own"),
-        (lambda s: s.softmax(dim=0), "the softmax runs over the first axis; it belongs over the last, dim=-1"),
-        (_only_divided, "exponentiate before you divide by the sum"),
-        (_softmax_unshifted, "e to the power of 10000 overflows: subtract each row's largest score first"),
-        (_softmax_less_the_largest_of_all, "subtract the largest score of each row, not of the whole tensor: a row far"
+        (("(-1, keepdim=True)).exp() -> ()).exp()", ".sum(-1, keepdim=True) -> .sum()"), "the sum runs over the whole"
+         " tensor; each row (last axis, keepdim=True) needs its own"),
+        (lambda scores: scores.softmax(0), "the softmax runs over the first axis; it belongs over the last, dim=-1"),
+        (lambda scores: scores / scores.sum(-1, keepdim=True), "exponentiate before you divide by the sum"),
+        (" - scores.amax(-1, keepdim=True) -> ", "e to the power of 10000 overflows: subtract each row's largest score"
+         " first"),
+        (".amax(-1, keepdim=True) -> .max()", "subtract the largest score of each row, not of the whole tensor: a row far"
          " below it underflows to 0 / 0"),
-        (lambda s: s.log_softmax(dim=-1), "this is the logarithm of the softmax"),
+        (".amax(-1, keepdim=True) -> .abs().amax(-1, keepdim=True)", "subtract the largest score, not the largest"
+         " absolute value: a row of very negative scores underflows to 0 / 0"),
+        (".amax(-1, keepdim=True) -> .mean(-1, keepdim=True)", "subtract the largest score, not the mean: what lies far"
+         " above the mean still overflows"),
+        (then(lambda weights: weights.log()), "this is the logarithm of the softmax"),
     ],
-    tolerance=lambda scores: 1e-3 if scores.max() > 1e3 else 1e-5,  # through the logarithm, 1e4 loses digits
+    tolerance=lambda scores: 1e-3 if (scores.abs() == 1e4).any() else 1e-5,  # through the logarithm, 1e4 loses digits
     gradient=True,
-)  # fmt: skip
-
-
-def check_softmax(function):
-    """Check `softmax(scores)`: over the last axis, stable for scores of ±1e4."""
-    return _softmax.check(function)
+).check  # fmt: skip
 
 
 # 2. Scaled dot-product attention
@@ -125,20 +112,20 @@ _attention = Exercise(
     reference=scaled_dot_product_attention,
     cases=[
         (torch.tensor([[1.0]]), torch.tensor([[0.0], [0.6931]]), torch.tensor([[3.0], [6.0]])),
-        (_random(2, 4, seed=1), _random(3, 4, seed=2), _random(3, 2, seed=3)),
-        (_random(2, 3, 4, seed=4), _random(2, 3, 4, seed=5), _random(2, 3, 4, seed=6)),
-        (_random(3, 2, seed=7), _random(3, 2, seed=8), _random(3, 2, seed=9), _some),
-        (_random(2, 4, 8, seed=10), _random(2, 4, 8, seed=11), _random(2, 4, 5, seed=12), right_causal_mask(4)),
-        (_random(2, 2, 3, 4, seed=13), _random(2, 2, 3, 4, seed=14), _random(2, 2, 3, 4, seed=15),
+        (random(2, 4, seed=1), random(3, 4, seed=2), random(3, 2, seed=3)),
+        (random(2, 3, 4, seed=4), random(2, 3, 4, seed=5), random(2, 3, 4, seed=6)),
+        (random(3, 2, seed=7), random(3, 2, seed=8), random(3, 2, seed=9), _some),
+        (random(2, 4, 8, seed=10), random(2, 4, 8, seed=11), random(2, 4, 5, seed=12), right_causal_mask(4)),
+        (random(2, 2, 3, 4, seed=13), random(2, 2, 3, 4, seed=14), random(2, 2, 3, 4, seed=15),
          _some.expand(2, 1, 3, 3)),
-        (_random(3, 4, seed=16, scale=100.0), _random(3, 4, seed=17, scale=100.0), _random(3, 4, seed=18), _some),
-        (_random(3, 4, seed=19), _random(3, 4, seed=20), _random(3, 4, seed=21), _none),
-        (_random(2, 3, 4, seed=22), _random(2, 3, 4, seed=23), _random(2, 3, 4, seed=24), _per_sequence),
-        (_random(3, 4, seed=25), _random(3, 4, seed=26), _random(3, 4, seed=27), torch.tensor([True, False, True])),
-        (_random(3, 4, seed=28), _random(3, 4, seed=29), _random(3, 4, seed=30), torch.tensor([[True, True, False]])),
-        (_random(2, 2, 3, seed=31), _random(2, 4, 3, seed=32), _random(2, 4, 5, seed=33)),
-        (torch.full((3, 1), -1e3), torch.tensor([[1e3], [2e3], [3e3]]), _random(3, 2, seed=34), _causal_3),
-        (torch.full((3, 1), 1e3), torch.tensor([[1e3], [2e3], [3e3]]), _random(3, 2, seed=35), _causal_3),
+        (random(3, 4, seed=16, scale=100.0), random(3, 4, seed=17, scale=100.0), random(3, 4, seed=18), _some),
+        (random(3, 4, seed=19), random(3, 4, seed=20), random(3, 4, seed=21), _none),
+        (random(2, 3, 4, seed=22), random(2, 3, 4, seed=23), random(2, 3, 4, seed=24), _per_sequence),
+        (random(3, 4, seed=25), random(3, 4, seed=26), random(3, 4, seed=27), torch.tensor([True, False, True])),
+        (random(3, 4, seed=28), random(3, 4, seed=29), random(3, 4, seed=30), torch.tensor([[True, True, False]])),
+        (random(2, 2, 3, seed=31), random(2, 4, 3, seed=32), random(2, 4, 5, seed=33)),
+        (torch.full((3, 1), -1e3), torch.tensor([[1e3], [2e3], [3e3]]), random(3, 2, seed=34), _causal_3),
+        (torch.full((3, 1), 1e3), torch.tensor([[1e3], [2e3], [3e3]]), random(3, 2, seed=35), _causal_3),
     ],
     meaning="This one function is the heart of every Transformer.",
     mistakes=[
@@ -196,44 +183,42 @@ def check_causal_mask(function):
     return _causal_mask.check(function)
 
 
-# 4. Padding mask
+# A padding mask for a batch
 
 
-def _right_padding_mask(lengths, max_length):
-    return torch.arange(max_length) < lengths.view(-1, 1, 1)
+def padding_mask(lengths, max_length):
+    position = torch.arange(max_length)
+    return position < lengths.view(-1, 1, 1)
 
 
-_padding_mask = Exercise(
-    name="padding_mask",
-    reference=_right_padding_mask,
+check_padding_mask = Exercise(
+    padding_mask,
     cases=[
         (torch.tensor([1, 3]), 3),
         (torch.tensor([2]), 2),
+        (torch.tensor([1]), 1),
         (torch.tensor([4, 1, 3, 2]), 4),
         (torch.tensor([3, 3, 1]), 6),
+        (torch.tensor([2, 1, 3]), 3),
         (torch.tensor([0, 2]), 3),
+        (torch.tensor([300, 1]), 300),
     ],
     meaning="The axis of length 1 lets it meet a causal mask with `&`.",
     mistakes=[
-        (lambda n, m: torch.arange(m) <= n.view(-1, 1, 1), "one position too many: position lengths[b] is padding"),
-        (lambda n, m: torch.arange(m) < n.view(-1, 1, 1) - 1, "one position too few"),
-        (lambda n, m: ~_right_padding_mask(n, m), "turned round: True means a real token"),
-        (lambda n, m: _right_padding_mask(n, m).squeeze(1), "the axis for the queries is missing: (B, 1, max_length)"),
-        (lambda n, m: _right_padding_mask(n, m).transpose(1, 2), "this masks the queries (rows); the padded keys are"
-         " columns: (B, 1, max_length)"),
-        (lambda n, m: _right_padding_mask(n, int(n.max())), "the mask ends with the longest sequence; it must be"
+        ("position < -> position <=", "one position too many: position lengths[b] is padding"),
+        ("position < -> position + 1 <", "one position too few"),
+        ("position < -> position >=", "turned round: True means a real token"),
+        (then(lambda mask: mask.squeeze(1)), "the axis for the queries is missing: (B, 1, max_length)"),
+        (then(lambda mask: mask.transpose(1, 2)), "this masks the queries (rows); the padded keys are columns:"
+         " (B, 1, max_length)"),
+        ("arange(max_length) -> arange(int(lengths.max()))", "the mask ends with the longest sequence; it must be"
          " max_length wide"),
-        (lambda n, m: _right_padding_mask(n, m).flip(-1), "padding stands on the right"),
-        (lambda n, m: _right_padding_mask(n, m).float(), "the mask must be boolean"),
-        (lambda n, m: _right_padding_mask(n, m).expand(-1, m, -1), "right, but keep the middle axis at length 1:"
-         " broadcasting fills it in"),
+        (then(lambda mask: mask.flip(-1)), "padding stands on the right"),
+        (then(lambda mask: mask.float()), "the mask must be boolean"),
+        (then(lambda mask: mask.expand(-1, mask.size(-1), -1)), "right, but keep the middle axis at length 1: broadcasting"
+         " fills it in"),
     ],
-)  # fmt: skip
-
-
-def check_padding_mask(function):
-    """Check `padding_mask(lengths, max_length)`: boolean, (B, 1, max_length)."""
-    return _padding_mask.check(function)
+).check  # fmt: skip
 
 
 # 5. Layer norm
@@ -271,11 +256,11 @@ _layer_norm = Exercise(
     cases=[
         (torch.tensor([[5.0, 6.0, 7.0, 8.0]]), torch.ones(4), torch.zeros(4), 1e-5),
         (torch.tensor([[1.0, 2.0, 3.0], [30.0, 10.0, 20.0]]), torch.ones(3), torch.zeros(3), 1e-5),
-        (_random(2, 3, 5, seed=1), _random(5, seed=2), _random(5, seed=3), 1e-5),
-        (_random(2, 4, seed=4, scale=1e-3), torch.ones(4), torch.zeros(4), 1e-5),
-        (torch.full((2, 4), 3.0), torch.ones(4), _random(4, seed=5), 1e-5),
-        (_random(4, seed=6, scale=0.5), _random(4, seed=7), _random(4, seed=8), 0.1),
-        (_random(4, 4, seed=9), _random(4, seed=10), _random(4, seed=11), 1e-5),
+        (random(2, 3, 5, seed=1), random(5, seed=2), random(5, seed=3), 1e-5),
+        (random(2, 4, seed=4, scale=1e-3), torch.ones(4), torch.zeros(4), 1e-5),
+        (torch.full((2, 4), 3.0), torch.ones(4), random(4, seed=5), 1e-5),
+        (random(4, seed=6, scale=0.5), random(4, seed=7), random(4, seed=8), 0.1),
+        (random(4, 4, seed=9), random(4, seed=10), random(4, seed=11), 1e-5),
         (1000 + torch.tensor([[1.125, -2.25, 3.375, 1.75], [2.125, 0.375, -1.25, -1.25]]), torch.ones(4), torch.zeros(4), 1e-5),
     ],
     meaning="Each token alone, over its features.",
@@ -382,7 +367,7 @@ class Mix:
     seed: int
 
     def __call__(self, x):
-        return torch.tanh(x @ _random(x.size(-1), x.size(-1), seed=self.seed) + x.mean(-2, keepdim=True))
+        return torch.tanh(x @ random(x.size(-1), x.size(-1), seed=self.seed) + x.mean(-2, keepdim=True))
 
 
 @dataclass(frozen=True)
@@ -393,7 +378,7 @@ class Norm:
 
     def __call__(self, x):
         d_model = x.size(-1)
-        weight, bias = _random(d_model, seed=self.seed), _random(d_model, seed=self.seed + 1)
+        weight, bias = random(d_model, seed=self.seed), random(d_model, seed=self.seed + 1)
         return torch.nn.functional.layer_norm(x, (d_model,), weight, bias)
 
 
@@ -457,10 +442,10 @@ _block = Exercise(
     cases=[
         (torch.tensor([[[1.0]]]), *_doubling, True),
         (torch.tensor([[[1.0]]]), *_doubling, False),
-        (_random(1, 2, 3, seed=10), *_mixing, True),
-        (_random(1, 2, 3, seed=11), *_mixing, False),
-        (_random(2, 5, 8, seed=12, scale=10.0), *_mixing, True),
-        (_random(2, 5, 8, seed=13, scale=10.0), *_mixing, False),
+        (random(1, 2, 3, seed=10), *_mixing, True),
+        (random(1, 2, 3, seed=11), *_mixing, False),
+        (random(2, 5, 8, seed=12, scale=10.0), *_mixing, True),
+        (random(2, 5, 8, seed=13, scale=10.0), *_mixing, False),
     ],
     meaning="With attention and a feed-forward network in it, this is a Transformer block.",
     mistakes=[
@@ -607,7 +592,7 @@ _leaks = Exercise(
     name="leaks",
     reference=_right_leaks,
     cases=[
-        (rule, _random(length, 2, seed=length))
+        (rule, random(length, 2, seed=length))
         for rule, length in [
             (Mixes("itself and before"), 3),
             (Mixes("everything"), 3),

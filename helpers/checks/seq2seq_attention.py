@@ -9,7 +9,8 @@ import math
 import torch
 from torch.nn import functional as F
 
-from helpers.checks.core import Exercise, difference, show
+from helpers.checks.compare import difference, show
+from helpers.checks.core import Exercise, Outcome
 
 
 def _random(*shape, seed=0, scale=1.0):
@@ -348,6 +349,9 @@ class _DropoutExercise(Exercise):
                     return self._wrong(case, self._expected(*case), "an input was changed", hint="work on a copy")
         print(f"✓ {self.name}: right on {len(self.cases)} cases. {self.meaning}")
         return True
+
+    def _wrong(self, case, expected, got, problem=None, hint=None):
+        return super()._wrong(case, Outcome(), str(got), problem, hint)
 
     def _expected(self, weights, p, training):
         if not training or p == 0:
