@@ -11,8 +11,9 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from helpers.attention import causal_mask
+from helpers.layers import TokenEmbedding
 from helpers.training import token_loss
-from helpers.transformer import TokenEmbedding, Transformer, TransformerConfig
+from helpers.transformer import Transformer, TransformerConfig
 
 VOCABULARY, D_MODEL, HEADS, D_FF, LAYERS = 300, 256, 8, 1024, 3
 

@@ -1,9 +1,27 @@
 """The small library behind the Flycatcher notebooks: finished versions of what the chapters build.
 
-One file is one room, and the arrows between them go one way:
+A name lives in the module it is imported from. Arrows go one way, from the bottom of this table to its top.
 
-    data → text → attention → seq2seq, transformer → training → analysis → plots
+    module             what it holds                                             built in chapter
+    start              what the setup cell calls                                 -
+    common             checks of sizes and ids, evaluation mode                  -
+    data               words with their one split, parallel text                 -
+    text               Vocabulary                                                2
+    attention          masks, masked softmax, scaled dot-product, multi-head     1, 3
+    classic_attention  Bahdanau's and Luong's attention                          2
+    generation         greedy, sampling, beam search                             4
+    seq2seq            the recurrent encoder-decoder                             2
+    layers             positions, embedding, feed-forward, the two layers        1, 4
+    transformer        sizes, MiniFormer, Transformer                            4, 5
+    training           fit, evaluate, losses, schedules                          -
+    translation        loss, BLEU, exact match, alignment error                  2
+    collect            attention weights out of any module                       3
+    analysis           entropy, distance, intervals, leaks                       1, 5
+    plots              charts and heat maps                                      -
+    architecture_plot  the map of the Transformer                                4
+    diagrams           the drawings                                              -
+    bertviz_views      BertViz made safe, weights as files                       -
+    checks             the exercise checkers                                     -
 
-`checks` (the exercise checkers) and `start` (what the setup cell calls) stand apart. Nothing here imports from a
-notebook. A room that had grown too large was divided; its parts are still to be had under the names above.
+Nothing here imports from a notebook.
 """

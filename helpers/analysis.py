@@ -7,19 +7,6 @@ import numpy as np
 import torch
 from scipy import stats
 
-from helpers.collect import collect_attention, collecting_attention  # noqa: F401  (part of this room's contract)
-from helpers.translation import (  # noqa: F401  (part of this room's contract)
-    alignment_error_rate,
-    bleu,
-    diagonal_alignment,
-    error_rate,
-    exact_match,
-    forced_weights,
-    links_of,
-    translate_texts,
-    translation_loss,
-)
-
 
 def check_weights(weights):
     """Raise unless `weights` is a floating-point tensor (..., T_q, T_k) of numbers from 0 to 1."""

@@ -1,4 +1,4 @@
-"""The map of the Transformer, drawn box by box. Readers meet it through `helpers.plots`."""
+"""The map of the Transformer, drawn box by box."""
 
 import matplotlib.pyplot as plt
 import seaborn as sns

@@ -1,7 +1,7 @@
-"""Attention: masks, scaled dot-product, additive, multiplicative and multi-head attention.
+"""Attention: masks, the softmax that obeys them, scaled dot-product attention, multi-head attention.
 
 Masks are boolean, True = may attend, and broadcast to the scores (..., T_q, T_k). A query that may attend to nothing
-gets zero weights and a zero output instead of NaN.
+gets zero weights and a zero output.
 """
 
 import math
@@ -10,8 +10,66 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from helpers.classic_attention import AdditiveAttention, MultiplicativeAttention  # noqa: F401  (part of this room's contract)
-from helpers.masks import causal_mask, check_mask, check_tokens, masked_softmax, padding_mask  # noqa: F401  (part of this room's contract)
+from helpers.common import check_size, check_tokens
+
+
+def causal_mask(length, device=None):
+    """Return the mask under which position i may attend to positions 0..i: lower triangular, (length, length).
+
+    Raises:
+        ValueError: `length` is not a positive whole number.
+    """
+    check_size("length", length)
+    return torch.ones(length, length, dtype=torch.bool, device=device).tril()
+
+
+def padding_mask(tokens, pad_id):
+    """Return the mask that hides padded keys from every query.
+
+    Args:
+        tokens: ids, (B, T).
+        pad_id: the id of the padding symbol.
+
+    Returns:
+        (B, 1, T), True where a token is real; the axis of length 1 broadcasts over the queries, so
+        `causal_mask(T) & padding_mask(tokens, pad_id)` is (B, T, T).
+    """
+    check_tokens(tokens)
+    return (tokens != pad_id).unsqueeze(1)  # (B, T) → (B, 1, T)
+
+
+def check_mask(mask, shape):
+    """Raise unless `mask` is None or a boolean tensor that broadcasts to `shape`."""
+    if mask is None:
+        return
+    if not isinstance(mask, torch.Tensor) or mask.dtype != torch.bool:
+        kind = mask.dtype if isinstance(mask, torch.Tensor) else type(mask).__name__
+        raise TypeError(f"mask is {kind}; masks are torch.bool, True = may attend")
+    fits = mask.dim() <= len(shape) and all(m in (1, s) for m, s in zip(mask.shape[::-1], shape[::-1]))
+    if not fits:
+        raise ValueError(f"mask has shape {tuple(mask.shape)}, which does not broadcast to the scores {tuple(shape)}")
+
+
+def masked_softmax(scores, mask=None):
+    """Return softmax(scores) along the keys, the last axis, with no weight where `mask` is False.
+
+    Args:
+        scores: (..., T_q, T_k), floating point.
+        mask: None, or boolean, broadcasts to the scores, True = may attend.
+
+    Returns:
+        weights, as the scores; each row sums to 1, or is 0 throughout where the mask allows nothing (not NaN).
+
+    Raises:
+        TypeError: a mask that is not boolean.
+        ValueError: a mask that does not broadcast to the scores.
+    """
+    check_mask(mask, scores.shape)
+    if mask is None:
+        return scores.softmax(dim=-1)
+    # The lowest finite score and not -inf: a row of -inf would make NaN, in the gradient too.
+    lowest = torch.finfo(scores.dtype).min
+    return scores.masked_fill(~mask, lowest).softmax(dim=-1).masked_fill(~mask, 0.0)
 
 
 def scaled_dot_product_attention(query, key, value, mask=None):

@@ -1,13 +1,14 @@
 """The two attentions that came before the Transformer: additive (Bahdanau) and multiplicative (Luong).
 
 Both compare one state of a decoder with every state of an encoder, and average the encoder's states. There is no
-separate value: what is compared is what is handed over. Readers meet this through `helpers.attention`.
+separate value: what is compared is what is handed over.
 """
 
 import torch
 from torch import nn
 
-from helpers.masks import check_size, masked_softmax
+from helpers.attention import masked_softmax
+from helpers.common import check_size
 
 SCORES = ("dot", "general", "concat")
 

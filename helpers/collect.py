@@ -1,7 +1,4 @@
-"""Attention weights out of any module: what every head did while a model ran.
-
-Readers meet this through `helpers.analysis`.
-"""
+"""Attention weights out of any module: what every head did while a model ran."""
 
 import inspect
 from contextlib import ExitStack, contextmanager

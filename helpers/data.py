@@ -2,10 +2,9 @@
 
 import random
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
-
-from helpers.parallel import load_corpus
 
 DATA_DIRECTORY = Path(__file__).resolve().parent.parent / "data"
 
@@ -24,7 +23,7 @@ class Split(NamedTuple):
     test: list[str]
 
 
-def read_lines(path):
+def _read_lines(path):
     """Return the lines of a UTF-8 text file without their line ends.
 
     Raises:
@@ -61,7 +60,7 @@ def load_words(directory=DATA_DIRECTORY):
     for kind, name in WORD_FILES.items():
         path = Path(directory) / name
         previous = ""
-        for number, word in enumerate(read_lines(path), 1):
+        for number, word in enumerate(_read_lines(path), 1):
             here = f"{path}, line {number}"
             if not WORD_PATTERN.fullmatch(word):
                 raise ValueError(f"{here}: {word!r} is not one lower-case word of 3 to 14 letters a-z")
@@ -101,7 +100,7 @@ def split_words(words=None):
 
 
 def load_parallel(name_or_directory="en_ja"):
-    """Return a parallel corpus as a dictionary from split to `helpers.parallel.ParallelText`.
+    """Return a parallel corpus as a dictionary from split to `ParallelText`.
 
     Args:
         name_or_directory: a folder of `data/`, or any directory with `train.en, train.ja, dev.*, test.*`: tokenised,
@@ -115,4 +114,89 @@ def load_parallel(name_or_directory="en_ja"):
             alignment does not fit; names file and line.
     """
     known = DATA_DIRECTORY / str(name_or_directory)
-    return load_corpus(known if known.is_dir() else name_or_directory, read_lines)
+    return _load_corpus(known if known.is_dir() else name_or_directory)
+
+
+SPLITS = ("train", "dev", "test")  # what every corpus has; it may have more
+
+
+@dataclass(frozen=True)
+class ParallelText:
+    """One split: sentence i of `source` is translated by sentence i of `target`. Tokens are separated by one space.
+
+    `romaji` holds the target's tokens in ASCII letters, one for one, or is None; `alignment` holds for each pair the
+    set of (source position, target position) that translate each other, or is None.
+    """
+
+    source: list[str]
+    target: list[str]
+    romaji: list[str] | None = None
+    alignment: list[set[tuple[int, int]]] | None = None
+
+    def __len__(self):
+        return len(self.source)
+
+
+def _load_corpus(directory):
+    """Load every split of a directory; see `load_parallel`."""
+    directory = Path(directory)
+    if not directory.is_dir():
+        raise FileNotFoundError(f"{directory}: no such directory; expected one with train.*, dev.* and test.* inside")
+    source, target = _languages(directory)
+    names = sorted({path.stem for path in directory.glob(f"*.{source}")})
+    missing = [name for name in SPLITS if name not in names]
+    if missing:
+        raise FileNotFoundError(f"{directory}: {missing[0]}.{source} is missing")
+    return {name: _load_split(directory, name, source, target) for name in names}
+
+
+def _languages(directory):
+    """Return the two language codes of a corpus, the source first: from `en_ja`, else in alphabetical order."""
+    codes = sorted({path.suffix[1:] for path in directory.glob("train.*") if re.fullmatch(r"\.[a-z]{2}", path.suffix)})
+    if len(codes) != 2:
+        raise ValueError(
+            f"{directory}: found train.* in the _languages {codes}; there must be two, such as train.en, train.ja"
+        )
+    return codes[::-1] if directory.name == "_".join(codes[::-1]) else codes
+
+
+def _load_split(directory, name, source, target):
+    """Load one split and check that its files belong together."""
+    columns = {}
+    for suffix in (source, target, "romaji", "align"):
+        path = directory / f"{name}.{suffix}"
+        if path.exists() or suffix in (source, target):
+            columns[suffix] = _read_lines(path)
+            _check_lines(path, columns[suffix], columns[source], f"{name}.{source}")
+    alignment = None
+    if "align" in columns:
+        rows = zip(columns["align"], columns[source], columns[target])
+        alignment = [_read_links(directory / f"{name}.align", i, *row) for i, row in enumerate(rows, 1)]
+    if "romaji" in columns:
+        for i, (a, b) in enumerate(zip(columns["romaji"], columns[target]), 1):
+            if len(a.split()) != len(b.split()):
+                raise ValueError(f"{directory / name}.romaji, line {i}: not as many tokens as in {name}.{target}")
+    return ParallelText(columns[source], columns[target], columns.get("romaji"), alignment)
+
+
+def _check_lines(path, lines, first, first_name):
+    """Raise a `ValueError` unless there are as many lines as in the first file, and none is empty."""
+    if len(lines) != len(first):
+        raise ValueError(f"{path}: {len(lines)} lines, but {first_name} has {len(first)}; line i must translate line i")
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            raise ValueError(f"{path}, line {number}: the line is empty")
+
+
+def _read_links(path, number, links, source, target):
+    """Return the set of links of one line, `0-0 1-3` in the file (Pharaoh format)."""
+    result = set()
+    for link in links.split():
+        match = re.fullmatch(r"(\d+)-(\d+)", link)
+        if not match:
+            raise ValueError(f"{path}, line {number}: {link!r} is not a link such as 0-3")
+        i, j = int(match[1]), int(match[2])
+        if i >= len(source.split()) or j >= len(target.split()):
+            raise ValueError(f"{path}, line {number}: link {link} points outside its sentences")
+        result.add((i, j))
+    return result

@@ -1,4 +1,4 @@
-"""One training loop for every chapter."""
+"""One training loop for every chapter, its losses and its learning rates."""
 
 import copy
 import math
@@ -11,13 +11,95 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional as F
 from tqdm import tqdm
 
-from helpers.losses import next_token_loss, token_loss  # noqa: F401  (part of this room's contract)
-from helpers.masks import check_size
-from helpers.modes import evaluating
-from helpers.schedules import one_cycle, paper_learning_rate, paper_schedule  # noqa: F401  (this, too)
+from helpers.common import check_size, evaluating
 from helpers.text import Vocabulary
+
+
+def one_cycle(step, total_steps, warmup=0.25):
+    """Return the share of the peak learning rate at `step`: a linear rise, then half a cosine down to zero.
+
+    After Smith and Topin, "Super-Convergence" (2018).
+    """
+    rise = max(1, round(warmup * total_steps))
+    if step < rise:
+        return (step + 1) / rise
+    return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, total_steps - rise)))
+
+
+def paper_learning_rate(step, d_model=512, warmup_steps=4000):
+    """Return the learning rate of "Attention Is All You Need", equation 3; `step` counts from 1.
+
+    It rises linearly for `warmup_steps` steps and then falls with the inverse square root of the step.
+
+    Raises:
+        ValueError: an argument is below 1.
+    """
+    for name, value in (("step", step), ("d_model", d_model), ("warmup_steps", warmup_steps)):
+        if value < 1:
+            raise ValueError(f"{name}={value!r} must be at least 1")
+    return d_model**-0.5 * min(step**-0.5, step * warmup_steps**-1.5)
+
+
+def paper_schedule(step, total_steps, warmup=0.25):
+    """Return equation 3 as a share of its peak, for `fit(schedule=...)`; `step` counts from 0.
+
+    The peak itself, d_model^-0.5 · warmup_steps^-0.5, goes into `fit(lr=...)`; so `d_model` does not matter here.
+
+    Args:
+        step: 0 to total_steps - 1.
+        total_steps: how many there are.
+        warmup: the share of them in which the rate rises (the paper's base model: 4,000 of 100,000, section 5.3).
+
+    Raises:
+        ValueError: `warmup` is not above 0 and at most 1.
+    """
+    if not 0 < warmup <= 1:
+        raise ValueError(f"warmup={warmup!r} must be above 0 and at most 1")
+    warmup_steps = max(1, round(warmup * total_steps))
+    return paper_learning_rate(step + 1, 1, warmup_steps) * warmup_steps**0.5
+
+
+def token_loss(logits, targets, pad_id, label_smoothing=0.0, smooth_padding=True):
+    """Return the summed cross-entropy over real tokens, in nats, and their number.
+
+    Sum and number are kept apart so that whoever adds up several batches divides once, by all their tokens.
+
+    Args:
+        logits: (B, T, V).
+        targets: ids, (B, T); positions that hold `pad_id` count for nothing.
+        label_smoothing: the share ε of the target that is taken from the right token and spread evenly over all K
+            classes, so that it keeps 1 - ε + ε/K (Szegedy et al. 2016, section 7; the paper's section 5.4 has 0.1).
+        smooth_padding: whether padding is one of the K = V classes, as in PyTorch; if not, K = V - 1, for padding is
+            never right.
+
+    Raises:
+        ValueError: shapes that do not fit, or a share that is none.
+    """
+    if logits.shape[:-1] != targets.shape:
+        raise ValueError(
+            f"logits {tuple(logits.shape)} do not fit targets {tuple(targets.shape)}: (B, T, V) and (B, T)"
+        )
+    if not 0 <= label_smoothing < 1:
+        raise ValueError(f"label_smoothing={label_smoothing!r} must be at least 0 and below 1")
+    logits, targets = logits.flatten(0, 1), targets.flatten()  # (B, T, V), (B, T) → (B · T, V), (B · T,)
+    real = targets != pad_id
+    by_pytorch = label_smoothing if smooth_padding else 0.0
+    loss = F.cross_entropy(logits, targets, ignore_index=pad_id, label_smoothing=by_pytorch, reduction="sum")
+    if label_smoothing > 0 and not smooth_padding:
+        padding = torch.tensor(pad_id, device=logits.device)
+        log_p = logits.log_softmax(dim=-1).index_fill(-1, padding, 0.0)
+        spread = log_p.sum(dim=-1).masked_fill(~real, 0.0)  # (B · T, V) → (B · T,)
+        evenly = -spread.sum() / (logits.size(-1) - 1)  # the cross-entropy if every other class were equally right
+        loss = (1 - label_smoothing) * loss + label_smoothing * evenly
+    return loss, real.sum()
+
+
+def next_token_loss(model, tokens):
+    """The loss of a language model that reads `tokens[:, :-1]` and predicts `tokens[:, 1:]`: (sum in nats, tokens)."""
+    return token_loss(model(tokens[:, :-1]), tokens[:, 1:], model.pad_id)
 
 
 def seed_everything(seed):
@@ -42,7 +124,7 @@ class History:
         return self.validation[self.best_epoch]
 
 
-def as_tensors(data, name):
+def _as_tensors(data, name):
     """Return `data` as a tuple of tensors with equally many rows: one row an example."""
     tensors = (data,) if isinstance(data, torch.Tensor) else tuple(data)
     if not tensors or not all(isinstance(t, torch.Tensor) for t in tensors):
@@ -89,7 +171,7 @@ def evaluate(model, data, loss=next_token_loss, batch_size=512):
         loss: `loss(model, *batch) -> (sum, number of tokens)`.
         batch_size: examples at a time; the result does not depend on it.
     """
-    tensors = as_tensors(data, "data")
+    tensors = _as_tensors(data, "data")
     total, count = 0.0, 0
     with evaluating(model):
         for first in range(0, len(tensors[0]), batch_size):
@@ -137,7 +219,7 @@ def fit(
         FloatingPointError: the loss is no longer a finite number; names the epoch.
         ValueError, TypeError: data or numbers that make no sense.
     """
-    train, validation = as_tensors(train, "train"), as_tensors(validation, "validation")
+    train, validation = _as_tensors(train, "train"), _as_tensors(validation, "validation")
     for name, value in (("epochs", epochs), ("batch_size", batch_size)):
         check_size(name, value)
     if not lr > 0:

@@ -1,28 +1,144 @@
-"""The Transformer: the encoder-decoder, how it translates, and where its parts can be had.
+"""MiniFormer, and the Transformer: its sizes, how it translates, what goes on inside, and the copy of PyTorch's."""
 
-The parts are in `transformer_layers`, the sizes in `transformer_config`, MiniFormer in `miniformer`.
-"""
+from contextlib import ExitStack
+from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import torch
 from torch import nn
 
 from helpers import generation
-from helpers.attention import causal_mask, check_tokens, padding_mask
-from helpers.internals import run_with_internals
-from helpers.masks import check_ids
-from helpers.miniformer import MiniFormer  # noqa: F401  (part of this room's contract, as are the other two)
-from helpers.modes import evaluating
-from helpers.transformer_config import TransformerConfig  # noqa: F401
-from helpers.transformer_copy import copy_of_torch
-from helpers.transformer_layers import (  # noqa: F401
-    DecoderLayer,
-    EncoderLayer,
-    FeedForward,
-    Layer,
-    LayerCache,
-    TokenEmbedding,
-    sinusoidal_encoding,
-)
+from helpers.attention import causal_mask, padding_mask
+from helpers.common import check_ids, check_size, check_tokens, evaluating
+from helpers.layers import DecoderLayer, EncoderLayer, TokenEmbedding
+
+
+class MiniFormer(nn.Module):
+    """The smallest honest Transformer language model: causal self-attention only, no encoder and no decoder split.
+
+    Args:
+        vocab_size: number of symbols V, the special ones included.
+        d_model, num_heads, num_layers: width, heads a layer, layers.
+        max_length: the longest sequence it can read.
+        d_ff: width of the feed-forward layer (default: 4 · d_model, the paper's ratio).
+        dropout: as in the paper's section 5.4.
+        pad_id: the id of padding, which is never attended to.
+    """
+
+    def __init__(
+        self, vocab_size, d_model=32, num_heads=1, num_layers=1, max_length=16, d_ff=None, dropout=0.0, pad_id=0
+    ):
+        super().__init__()
+        self.max_length, self.pad_id = max_length, pad_id
+        self.embed = TokenEmbedding(vocab_size, d_model, max_length, dropout)
+        self.layers = nn.ModuleList(
+            EncoderLayer(d_model, num_heads, d_ff or 4 * d_model, dropout) for _ in range(num_layers)
+        )
+        self.norm = nn.LayerNorm(d_model)
+        self.output = nn.Linear(d_model, vocab_size)
+
+    def forward(self, tokens, return_attention=False):
+        """Predict each next token.
+
+        Args:
+            tokens: ids, (B, T).
+            return_attention: whether to return the attention weights too.
+
+        Returns:
+            logits (B, T, V); with `return_attention`, also a list with one (B, H, T, T) tensor of weights a layer.
+        """
+        check_tokens(tokens, max_length=self.max_length)
+        mask = causal_mask(tokens.size(1), tokens.device) & padding_mask(tokens, self.pad_id)  # (B, T, T)
+        x = self.embed(tokens)  # (B, T) → (B, T, d_model)
+        attention = []
+        for layer in self.layers:
+            x, weights = layer(x, mask, need_weights=return_attention)
+            attention.append(weights)
+        logits = self.output(self.norm(x))  # (B, T, d_model) → (B, T, V)
+        return (logits, attention) if return_attention else logits
+
+
+QUIET = {"tie_embeddings": False, "shared_vocabulary": False, "final_norm": None}  # not printed when they are so
+
+
+@dataclass(frozen=True, repr=False)
+class TransformerConfig:
+    """The sizes of a `Transformer`. The defaults are chapter 5's FullTransformer.
+
+    Raises:
+        ValueError: a size is not positive, `num_heads` does not divide `d_model`, or two settings contradict each
+            other.
+        TypeError: a switch that is neither True nor False.
+    """
+
+    source_vocab_size: int
+    target_vocab_size: int
+    d_model: int = 64
+    num_heads: int = 4
+    d_ff: int = 128
+    num_layers: int = 2  # of the encoder, and as many of the decoder
+    dropout: float = 0.0
+    max_length: int = 16
+    norm_first: bool = True
+    pad_id: int = 0
+    tie_embeddings: bool = False  # the output layer uses the target's embedding matrix, and has no bias
+    shared_vocabulary: bool = False  # source and target use one embedding matrix
+    final_norm: bool | None = None  # a norm after each stack; None: with pre-norm only, as pre-norm needs it
+
+    def __repr__(self):
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        shown = [f"{name}={value!r}" for name, value in values.items() if name not in QUIET or value != QUIET[name]]
+        return f"TransformerConfig({', '.join(shown)})"
+
+    def __post_init__(self):
+        sizes = ("source_vocab_size", "target_vocab_size", "d_model", "num_heads", "d_ff", "num_layers", "max_length")
+        for name in sizes:
+            check_size(name, getattr(self, name))
+        for name in ("norm_first", "tie_embeddings", "shared_vocabulary"):
+            if not isinstance(getattr(self, name), bool):
+                raise TypeError(f"{name}={getattr(self, name)!r} must be True or False")
+        if self.d_model % self.num_heads:
+            raise ValueError(f"num_heads={self.num_heads} does not divide d_model={self.d_model}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout={self.dropout!r} must be at least 0 and below 1")
+        if self.shared_vocabulary and self.source_vocab_size != self.target_vocab_size:
+            raise ValueError(
+                f"shared_vocabulary=True needs one size, but source_vocab_size={self.source_vocab_size} and "
+                f"target_vocab_size={self.target_vocab_size}"
+            )
+        if not 0 <= self.pad_id < min(self.source_vocab_size, self.target_vocab_size):
+            raise ValueError(f"pad_id={self.pad_id!r} must be an id of both vocabularies")
+
+    @classmethod
+    def base(cls, **changes):
+        """Return the base model of "Attention Is All You Need" (section 3 and the first row of table 3).
+
+        One vocabulary of 37,000 symbols for both languages (section 5.1), one matrix for both embeddings and the
+        output (section 3.4), the norm after each residual sum and none after the stacks. The paper gives no longest
+        sequence; 512 here, which costs no parameters.
+
+        Args:
+            **changes: fields to set otherwise, such as `num_layers=2` for the row of table 3 with N = 2.
+        """
+        base = {
+            "source_vocab_size": 37_000, "target_vocab_size": 37_000, "d_model": 512, "num_heads": 8, "d_ff": 2048,
+            "num_layers": 6, "dropout": 0.1, "max_length": 512, "norm_first": False,
+            "tie_embeddings": True, "shared_vocabulary": True,
+        }  # fmt: skip
+        return cls(**(base | changes))
+
+
+class Internals(NamedTuple):
+    """What `Transformer.inspect` returns. Every dictionary has the keys "encoder" and "decoder"; attention "cross" too.
+
+    The tensors still hang on the graph, so that gradients can flow through them.
+    """
+
+    logits: object  # (B, T, V)
+    attention: dict  # a list with one tensor of weights a layer: (B, H, S, S), (B, H, T, T), for "cross" (B, H, T, S)
+    activations: dict  # a list with one tensor a layer: the feed-forward network after its ReLU, (B, S or T, d_ff)
+    stream: dict  # a list with the embedded tokens and what leaves each layer: L + 1 times (B, S or T, d_model)
+    last_hidden: dict  # what leaves the stack, after its final norm if it has one, (B, S or T, d_model)
 
 
 class Transformer(nn.Module):
@@ -159,12 +275,12 @@ class Transformer(nn.Module):
         return self.output(x[:, -1]), state | {"target": target}  # (N, d_model) → (N, V)
 
     def inspect(self, source, target, **masks):
-        """Run the model and return `helpers.internals.Internals`: logits, attention weights, ReLU outputs, stream.
+        """Run the model and return `Internals`: logits, attention weights, ReLU outputs, stream.
 
         Args:
             source, target, **masks: as for a call of the model.
         """
-        return run_with_internals(self, source, target, **masks)
+        return _run_with_internals(self, source, target, **masks)
 
     def _visible(self, source, mask=None):
         """Combine a mask with the source's padding mask."""
@@ -207,4 +323,70 @@ class Transformer(nn.Module):
             TypeError: not an `nn.Transformer`, or not such layers in it.
             ValueError: sizes that do not fit, or something in it that has no counterpart here; names it.
         """
-        return copy_of_torch(cls, module, source_embedding, target_embedding, output, max_length, pad_id)
+        return _copy_of_torch(cls, module, source_embedding, target_embedding, output, max_length, pad_id)
+
+
+def _run_with_internals(model, source, target, **masks):
+    """Run a `Transformer` once and keep what passes through; see `Transformer.inspect`.
+
+    Hooks do it, so that the model's own code stays free of book-keeping.
+    """
+    activations, stream, last_hidden = {}, {}, {}
+    stacks = {
+        "encoder": (model.source_embed, model.encoder_layers, model.encoder_norm),
+        "decoder": (model.target_embed, model.decoder_layers, model.decoder_norm),
+    }
+
+    def keep(record, name):
+        def hook(module, inputs, output):
+            record.setdefault(name, []).append(output[0] if isinstance(output, tuple) else output)
+
+        return hook
+
+    with ExitStack() as undo:
+        for name, (embed, layers, norm) in stacks.items():
+            for layer in layers:
+                undo.callback(layer.feed_forward[1].register_forward_hook(keep(activations, name)).remove)
+            for module in (embed, *layers):
+                undo.callback(module.register_forward_hook(keep(stream, name)).remove)
+            undo.callback(norm.register_forward_hook(keep(last_hidden, name)).remove)
+        logits, attention = model(source, target, return_attention=True, **masks)
+    return Internals(logits, attention, activations, stream, {name: kept[0] for name, kept in last_hidden.items()})
+
+
+def _copy_of_torch(transformer, module, source_embedding, target_embedding, output, max_length, pad_id):
+    """Return a copy of `module` as an instance of the class `transformer`; see `Transformer.from_torch`."""
+    if not isinstance(module, nn.Transformer):
+        raise TypeError(f"module is {type(module).__name__}, not nn.Transformer")
+    encoder, decoder = module.encoder.layers, module.decoder.layers
+    if len(encoder) != len(decoder):
+        raise ValueError(f"module has {len(encoder)} encoder and {len(decoder)} decoder layers; as many are needed")
+    for name, part in (("source_embedding", source_embedding), ("target_embedding", target_embedding)):
+        if part.weight.size(1) != module.d_model:
+            raise ValueError(f"{name} has {part.weight.size(1)} features, module has d_model={module.d_model}")
+    if tuple(output.weight.shape) != tuple(target_embedding.weight.shape):
+        raise ValueError(
+            f"output goes from {output.in_features} to {output.out_features}, not from d_model={module.d_model} to "
+            f"the {target_embedding.num_embeddings} symbols of target_embedding"
+        )
+    first = encoder[0]
+    copy = transformer(
+        TransformerConfig(
+            source_embedding.num_embeddings, target_embedding.num_embeddings, module.d_model, module.nhead,
+            first.linear1.out_features, len(encoder), first.dropout1.p, max_length, first.norm_first, pad_id,
+            tie_embeddings=output.weight is target_embedding.weight and output.bias is None,
+            shared_vocabulary=source_embedding is target_embedding, final_norm=True,
+        )
+    )  # fmt: skip
+    copy.encoder_layers = nn.ModuleList(EncoderLayer.from_torch(layer) for layer in encoder)
+    copy.decoder_layers = nn.ModuleList(DecoderLayer.from_torch(layer) for layer in decoder)
+    copy = copy.to(output.weight)  # device and precision, before the rest is copied
+    with torch.no_grad():
+        for ours, theirs in ((copy.source_embed, source_embedding), (copy.target_embed, target_embedding)):
+            ours.embedding.weight.copy_(theirs.weight)
+        copy.output.weight.copy_(output.weight)
+        if copy.output.bias is not None:
+            copy.output.bias.copy_(0.0 if output.bias is None else output.bias)
+    copy.encoder_norm.load_state_dict(module.encoder.norm.state_dict())
+    copy.decoder_norm.load_state_dict(module.decoder.norm.state_dict())
+    return copy.train(module.training)

@@ -1,13 +1,10 @@
-"""What to train a translator on and how to judge it: exact match, BLEU, and alignment against the gold links.
-
-Readers meet this through `helpers.analysis`.
-"""
+"""What to train a translator on and how to judge it: exact match, BLEU, and alignment against the gold links."""
 
 from typing import NamedTuple
 
 import torch
 
-from helpers.modes import evaluating
+from helpers.common import evaluating
 from helpers.training import token_loss
 
 

@@ -9,7 +9,7 @@ from helpers.attention import causal_mask as right_causal_mask
 from helpers.attention import scaled_dot_product_attention
 from helpers.checks.core import Exercise, then
 from helpers.checks.shared import random
-from helpers.transformer import sinusoidal_encoding
+from helpers.layers import sinusoidal_encoding
 
 # Stable softmax
 

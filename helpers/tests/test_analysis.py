@@ -2,12 +2,13 @@
 
 import math
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
 from scipy import stats
 
-from helpers import plots
+from helpers import bertviz_views, plots
 from helpers.analysis import (
     attention_distance,
     attention_entropy,
@@ -72,10 +73,9 @@ def test_bertviz_page_is_complete_and_always_the_same():
         "two": {f"{kind}_attention": full[kind] for kind in full}
         | {"encoder_tokens": letters, "decoder_tokens": letters},
     }
-    page = plots.head_views(views).data
-    assert page == plots.head_views(views).data
+    page = bertviz_views.head_views(views).data
+    assert page == bertviz_views.head_views(views).data
     assert "<script src=" not in page and "bertviz-0" in page and "bertviz-1" in page
-    assert plots.head_view(mini, letters).data == plots.head_view(mini, letters).data
 
 
 def test_plots_draw_what_they_are_given():
@@ -85,7 +85,7 @@ def test_plots_draw_what_they_are_given():
     assert mesh.get_clim() == (0, 1) and mesh.get_cmap().name == "viridis"
     figure = plots.head_grid([WEIGHTS.expand(1, 4, 3, 3)] * 2, list("abc"))
     assert len(figure.axes) == 8
-    plots.plt.close("all")
+    plt.close("all")
 
 
 def test_interval_curves_draw_a_line_and_a_band_for_each_label():
@@ -93,19 +93,20 @@ def test_interval_curves_draw_a_line_and_a_band_for_each_label():
     ax = plots.interval_curves([1, 2], results, "x", "y", "t")
     assert ax.get_title() == "t" and len(ax.lines) == 1 and len(ax.collections) == 1
     np.testing.assert_allclose(ax.lines[0].get_ydata(), [1.1, 2.1])
-    plots.plt.close("all")
+    plt.close("all")
 
 
 def test_model_view_is_a_complete_page_and_always_the_same():
     torch.manual_seed(0)
     attention = MiniFormer(29, num_heads=2, num_layers=2)(torch.randint(3, 29, (1, 5)), return_attention=True)[1]
-    page = plots.model_view(attention, list("abcde")).data
-    assert page == plots.model_view(attention, list("abcde")).data
-    assert page != plots.head_view(attention, list("abcde")).data and "<script src=" not in page
+    page = bertviz_views.model_view(attention, list("abcde")).data
+    assert page == bertviz_views.model_view(attention, list("abcde")).data
+    heads = bertviz_views.head_views({"": {"attention": attention, "tokens": list("abcde")}}).data
+    assert page != heads and "<script src=" not in page
 
 
 def test_matrix_blocks_name_their_blocks():
     ax = plots.matrix_blocks(torch.arange(24.0).view(6, 4), {"Q": 2, "K": 2, "V": 2}, title="t")
     assert [label.get_text() for label in ax.get_yticklabels()] == ["Q", "K", "V"]
     assert len(ax.texts) == 24 and ax.get_title() == "t"
-    plots.plt.close("all")
+    plt.close("all")

@@ -6,19 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from helpers import plots
+from helpers import bertviz_views, plots
 from helpers.analysis import attention_entropy, bootstrap_interval, find_leak, seed_interval
 from helpers.attention import MultiHeadAttention, causal_mask, padding_mask, scaled_dot_product_attention
+from helpers.layers import DecoderLayer, EncoderLayer, sinusoidal_encoding
 from helpers.text import Vocabulary
 from helpers.training import evaluate, fit, paper_learning_rate, paper_schedule, token_loss
-from helpers.transformer import (
-    DecoderLayer,
-    EncoderLayer,
-    MiniFormer,
-    Transformer,
-    TransformerConfig,
-    sinusoidal_encoding,
-)
+from helpers.transformer import MiniFormer, Transformer, TransformerConfig
 
 X = torch.randn(2, 3, 8)
 TOKENS = torch.ones(2, 3, dtype=torch.long)
@@ -284,39 +278,39 @@ def test_a_corrupt_attention_file_is_named(tmp_path, content, message):
     path = tmp_path / "attention.json"
     path.write_text(content, encoding="utf-8")
     with pytest.raises(ValueError, match=message) as error:
-        plots.load_attention(path)
+        bertviz_views.load_attention(path)
     assert str(path) in str(error.value)
 
 
 def test_a_file_that_is_not_utf8_or_not_there_is_named(tmp_path):
     path = tmp_path / "attention.json"
     with pytest.raises(FileNotFoundError, match="attention.json"):
-        plots.load_attention(path)
+        bertviz_views.load_attention(path)
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(ValueError, match="not a JSON file"):
-        plots.load_attention(path)
+        bertviz_views.load_attention(path)
 
 
 def test_attention_comes_back_as_it_was_saved(tmp_path):
     attention = [torch.rand(1, 2, 3, 3).softmax(-1), torch.rand(2, 3, 3).softmax(-1)]
-    plots.save_attention(tmp_path / "a.json", attention, ["x", "y", "z"])
-    layers, tokens = plots.load_attention(tmp_path / "a.json")
+    bertviz_views.save_attention(tmp_path / "a.json", attention, ["x", "y", "z"])
+    layers, tokens = bertviz_views.load_attention(tmp_path / "a.json")
     assert tokens == ["x", "y", "z"]
     assert torch.equal(layers[0], attention[0][0]) and torch.equal(layers[1], attention[1])
 
 
 def test_a_failed_save_leaves_what_was_there_and_nothing_half_written(tmp_path, monkeypatch):
     path = tmp_path / "a.json"
-    plots.save_attention(path, [torch.eye(2).unsqueeze(0)], ["a", "b"])
+    bertviz_views.save_attention(path, [torch.eye(2).unsqueeze(0)], ["a", "b"])
     before = path.read_bytes()
     with pytest.raises(ValueError):
-        plots.save_attention(path, [torch.full((1, 2, 2), 9.0)], ["a", "b"])
+        bertviz_views.save_attention(path, [torch.full((1, 2, 2), 9.0)], ["a", "b"])
 
     def full_disk(*arguments, **named):
         raise OSError("no space left on device")
 
     monkeypatch.setattr(json, "dump", full_disk)
     with pytest.raises(OSError):
-        plots.save_attention(path, [torch.eye(2).unsqueeze(0)], ["a", "b"])
+        bertviz_views.save_attention(path, [torch.eye(2).unsqueeze(0)], ["a", "b"])
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]

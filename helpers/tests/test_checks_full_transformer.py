@@ -12,7 +12,7 @@ from helpers.attention import MultiHeadAttention, causal_mask, scaled_dot_produc
 from helpers.checks import full_transformer as layers
 from helpers.checks import transformer_decoding as decoding
 from helpers.generation import generate
-from helpers.transformer import DecoderLayer
+from helpers.layers import DecoderLayer
 
 EXERCISES = {
     "warmup_lr": layers._warmup_lr,

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from helpers.attention import AdditiveAttention, MultiplicativeAttention, padding_mask
-from helpers.masks import masked_softmax
+from helpers.attention import masked_softmax, padding_mask
+from helpers.classic_attention import AdditiveAttention, MultiplicativeAttention
 
 torch.manual_seed(0)
 QUERY, KEYS = torch.randn(3, 4, 6), torch.randn(3, 5, 6)

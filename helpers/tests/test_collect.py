@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from helpers.analysis import collect_attention, collecting_attention
 from helpers.attention import MultiHeadAttention, causal_mask
+from helpers.collect import collect_attention, collecting_attention
 from helpers.transformer import MiniFormer, Transformer, TransformerConfig
 
 

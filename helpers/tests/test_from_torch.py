@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from helpers.attention import causal_mask
-from helpers.transformer import Transformer, TransformerConfig, sinusoidal_encoding
+from helpers.layers import sinusoidal_encoding
+from helpers.transformer import Transformer, TransformerConfig
 
 
 def pytorchs(norm_first, d_model=32, layers=2, **options):

@@ -3,11 +3,12 @@
 import pytest
 import torch
 
-from helpers.analysis import find_leak, translation_loss
+from helpers.analysis import find_leak
 from helpers.data import load_parallel
 from helpers.seq2seq import KINDS, Seq2Seq
 from helpers.text import Vocabulary
 from helpers.training import evaluate, fit
+from helpers.translation import translation_loss
 
 SOURCE = torch.tensor([[5, 6, 7, 8, 2], [9, 4, 2, 0, 0], [3, 2, 0, 0, 0], [7, 7, 5, 2, 0]])
 TARGET = torch.tensor([[1, 5, 6, 7, 8, 9], [1, 4, 3, 0, 0, 0], [1, 9, 9, 9, 0, 0], [1, 6, 5, 8, 3, 0]])

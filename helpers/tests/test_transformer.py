@@ -6,14 +6,8 @@ from torch import nn
 
 from helpers.analysis import find_leak
 from helpers.attention import causal_mask
-from helpers.transformer import (
-    DecoderLayer,
-    EncoderLayer,
-    MiniFormer,
-    Transformer,
-    TransformerConfig,
-    sinusoidal_encoding,
-)
+from helpers.layers import DecoderLayer, EncoderLayer, sinusoidal_encoding
+from helpers.transformer import MiniFormer, Transformer, TransformerConfig
 
 
 def full(**changes):

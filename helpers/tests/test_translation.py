@@ -7,7 +7,7 @@ import matplotlib
 import pytest
 import torch
 
-from helpers import analysis, plots
+from helpers import plots, translation
 from helpers.data import load_parallel
 from helpers.seq2seq import Seq2Seq
 from helpers.text import Vocabulary
@@ -18,11 +18,11 @@ GOLD = {(0, 0), (1, 1), (2, 1), (1, 2)}
 
 
 def test_alignment_error_rate_by_hand():
-    assert analysis.links_of([WEIGHTS]) == [{(0, 0), (2, 1), (1, 2)}]
-    assert analysis.alignment_error_rate([WEIGHTS], [GOLD]) == pytest.approx(1 - 2 * 3 / (3 + 4))
-    assert analysis.alignment_error_rate([WEIGHTS], [{(1, 0), (0, 1), (0, 2)}]) == 1
-    assert analysis.alignment_error_rate([WEIGHTS], analysis.links_of([WEIGHTS])) == 0
-    both = analysis.alignment_error_rate([WEIGHTS, WEIGHTS[:1]], [GOLD, {(1, 0)}])  # over all links, not sentences
+    assert translation.links_of([WEIGHTS]) == [{(0, 0), (2, 1), (1, 2)}]
+    assert translation.alignment_error_rate([WEIGHTS], [GOLD]) == pytest.approx(1 - 2 * 3 / (3 + 4))
+    assert translation.alignment_error_rate([WEIGHTS], [{(1, 0), (0, 1), (0, 2)}]) == 1
+    assert translation.alignment_error_rate([WEIGHTS], translation.links_of([WEIGHTS])) == 0
+    both = translation.alignment_error_rate([WEIGHTS, WEIGHTS[:1]], [GOLD, {(1, 0)}])  # over all links, not sentences
     assert both == pytest.approx(1 - 2 * 3 / (4 + 5))
 
 
@@ -32,15 +32,15 @@ def test_rows_and_columns_behind_the_words_are_dropped_first():
     padded[1, :1, :2] = torch.tensor([0.1, 0.2])
     padded[:, :, 3] = 0.9  # <EOS> takes most of every row and gets no link
     lengths = [(3, 3), (2, 1)]
-    assert analysis.links_of(padded, lengths) == [{(0, 0), (2, 1), (1, 2)}, {(1, 0)}]
-    assert analysis.alignment_error_rate(padded, [GOLD, {(1, 0)}], lengths) == pytest.approx(1 - 2 * 4 / (4 + 5))
+    assert translation.links_of(padded, lengths) == [{(0, 0), (2, 1), (1, 2)}, {(1, 0)}]
+    assert translation.alignment_error_rate(padded, [GOLD, {(1, 0)}], lengths) == pytest.approx(1 - 2 * 4 / (4 + 5))
 
 
 def test_the_diagonal_on_the_real_test_set_is_the_data_cards():
     test = load_parallel()["test"]
-    guess = [analysis.diagonal_alignment(len(a.split()), len(b.split())) for a, b in zip(test.source, test.target)]
-    assert round(analysis.error_rate(guess, test.alignment), 3) == 0.734
-    assert analysis.error_rate(test.alignment, test.alignment) == 0
+    guess = [translation.diagonal_alignment(len(a.split()), len(b.split())) for a, b in zip(test.source, test.target)]
+    assert round(translation.error_rate(guess, test.alignment), 3) == 0.734
+    assert translation.error_rate(test.alignment, test.alignment) == 0
 
 
 def bleu_by_definition(hypotheses, references):
@@ -60,15 +60,15 @@ def test_bleu_equals_its_definition():
     references = ["猫 が 二 匹 い ます 。", "犬 は 水 を 飲み ました 。"]
     hypotheses = ["猫 が 三 匹 い ます 。", "犬 は 水 を 飲み ます 。"]
     for candidates in (hypotheses, ["猫 が 二 匹 い ます", references[1]]):
-        result = analysis.bleu(candidates, references)
+        result = translation.bleu(candidates, references)
         assert result.score == pytest.approx(bleu_by_definition(candidates, references), abs=1e-6)
-    assert analysis.bleu(references, references).score == pytest.approx(100)
+    assert translation.bleu(references, references).score == pytest.approx(100)
     assert "tok:none" in result.signature and "version:" in result.signature
 
 
 def test_exact_match():
-    assert analysis.exact_match(["a b", "a c", "a  b "], ["a b", "a b", "a b"]) == pytest.approx(2 / 3)
-    assert analysis.exact_match(["a"], ["a b"]) == 0
+    assert translation.exact_match(["a b", "a c", "a  b "], ["a b", "a b", "a b"]) == pytest.approx(2 / 3)
+    assert translation.exact_match(["a"], ["a b"]) == 0
 
 
 def test_forced_weights_and_translated_texts_do_not_depend_on_the_batch():
@@ -78,17 +78,17 @@ def test_forced_weights_and_translated_texts_do_not_depend_on_the_batch():
     source, target = english.encode_batch(sources)[:, 1:], japanese.encode_batch(targets)
     torch.manual_seed(0)
     model = Seq2Seq(len(english), len(japanese), hidden_size=16, attention="luong-dot", dropout=0.5).train()
-    few, many = (analysis.forced_weights(model, source, target, batch_size=size) for size in (5, 100))
+    few, many = (translation.forced_weights(model, source, target, batch_size=size) for size in (5, 100))
     assert model.training and len(few) == 12 and few[0].shape == (target.size(1) - 1, source.size(1))
     torch.testing.assert_close(torch.stack(few), torch.stack(many), atol=1e-5, rtol=0)
-    texts = analysis.translate_texts(model, source, japanese, batch_size=5, max_length=8)
-    assert texts == analysis.translate_texts(model, source, japanese, max_length=8)
+    texts = translation.translate_texts(model, source, japanese, batch_size=5, max_length=8)
+    assert texts == translation.translate_texts(model, source, japanese, max_length=8)
     assert texts[7] == japanese.decode(model.translate(source[7:8], max_length=8)[0][0])
     config = TransformerConfig(len(english), len(japanese), d_model=16, d_ff=16, max_length=32)
     other = Transformer(config).requires_grad_(False).eval()
     for parameter in other.parameters():  # livelier than at birth, so that the texts differ
         parameter.mul_(2.0)
-    texts = analysis.translate_texts(other, source, japanese, batch_size=5, max_length=8)
+    texts = translation.translate_texts(other, source, japanese, batch_size=5, max_length=8)
     assert texts == [japanese.decode(row) for row in other.generate(source, max_length=8)]
     assert len(set(texts)) > 6
 
@@ -109,15 +109,15 @@ BAD = {
         ValueError,
         r"weights of 'dot' have shape \(3,\); there are 1 tokens",
     ),
-    "unequal numbers": (lambda: analysis.bleu(["a"], ["a", "b"]), ValueError, "hypotheses holds 1 sentences, references 2"),
-    "none": (lambda: analysis.exact_match([], []), ValueError, "at least one"),
-    "one string": (lambda: analysis.bleu("a b", ["a b"]), TypeError, "hypotheses must be a list of strings"),
-    "ids": (lambda: analysis.exact_match([[1]], ["a"]), TypeError, "hypotheses must be a list of strings"),
-    "fewer gold": (lambda: analysis.alignment_error_rate([WEIGHTS], []), ValueError, "guess holds 1 sentences, gold 0"),
-    "fewer lengths": (lambda: analysis.links_of([WEIGHTS], []), ValueError, "lengths holds 0 pairs, weights 1"),
-    "too long": (lambda: analysis.links_of([WEIGHTS], [(4, 3)]), ValueError, "has 4 source and 3 target words"),
-    "rank": (lambda: analysis.links_of(WEIGHTS), ValueError, r"weights of sentence 0 have shape \(3,\)"),
-    "no links": (lambda: analysis.error_rate([set()], [set()]), ValueError, "no links at all"),
+    "unequal numbers": (lambda: translation.bleu(["a"], ["a", "b"]), ValueError, "hypotheses holds 1 sentences, references 2"),
+    "none": (lambda: translation.exact_match([], []), ValueError, "at least one"),
+    "one string": (lambda: translation.bleu("a b", ["a b"]), TypeError, "hypotheses must be a list of strings"),
+    "ids": (lambda: translation.exact_match([[1]], ["a"]), TypeError, "hypotheses must be a list of strings"),
+    "fewer gold": (lambda: translation.alignment_error_rate([WEIGHTS], []), ValueError, "guess holds 1 sentences, gold 0"),
+    "fewer lengths": (lambda: translation.links_of([WEIGHTS], []), ValueError, "lengths holds 0 pairs, weights 1"),
+    "too long": (lambda: translation.links_of([WEIGHTS], [(4, 3)]), ValueError, "has 4 source and 3 target words"),
+    "rank": (lambda: translation.links_of(WEIGHTS), ValueError, r"weights of sentence 0 have shape \(3,\)"),
+    "no links": (lambda: translation.error_rate([set()], [set()]), ValueError, "no links at all"),
 }  # fmt: skip
 
 

@@ -67,7 +67,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from helpers import attention as finished_attention
-from helpers import transformer as finished_transformer
+from helpers import layers as finished_layers
 from helpers.analysis import attention_entropy, find_leak, seed_interval
 from helpers.plots import attention_heatmap, interval_curves, interval_plot, use_style
 from helpers.training import fit, seed_everything
@@ -854,7 +854,7 @@ print("the table equals math.sin and math.cos, number by number")
 # %%
 for length, d_model in ((1, 1), (3, 5), (50, 64), (7, 33)):
     assert sinusoidal_encoding(length, d_model).shape == (length, d_model)
-    theirs = finished_transformer.sinusoidal_encoding(length, d_model)
+    theirs = finished_layers.sinusoidal_encoding(length, d_model)
     torch.testing.assert_close(sinusoidal_encoding(length, d_model), theirs)
 print(sinusoidal_encoding(2, 5))
 
@@ -1438,7 +1438,7 @@ for norm_first in (True, False):
     for parameter in theirs.parameters():
         nn.init.normal_(parameter, std=0.5)
     mine = Block(8, 32, norm_first)
-    helper = finished_transformer.EncoderLayer(8, 1, 32, norm_first=norm_first)
+    helper = finished_layers.EncoderLayer(8, 1, 32, norm_first=norm_first)
     mine.load_state_dict(copy_from_pytorch(theirs))
     helper.load_state_dict(copy_from_pytorch(theirs))
     x = torch.randn(2, 5, 8)

@@ -69,12 +69,13 @@ from torch import nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from helpers import analysis, attention, plots
-from helpers.analysis import bootstrap_interval, seed_interval, translation_loss
+from helpers import analysis, attention, classic_attention, plots, translation
+from helpers.analysis import bootstrap_interval, seed_interval
 from helpers.data import load_parallel
 from helpers.seq2seq import KINDS, Seq2Seq
 from helpers.text import Vocabulary
 from helpers.training import fit, fit_all, seed_everything, token_loss
+from helpers.translation import translation_loss
 
 plots.use_style()
 torch.set_num_threads(1)
@@ -126,8 +127,8 @@ plt.show()
 # %%
 lengths = {name: [(len(a.split()), len(b.split())) for a, b in zip(part.source, part.target)]
            for name, part in corpus.items()}  # fmt: skip
-guess = [analysis.diagonal_alignment(*pair) for pair in lengths["test"]]
-diagonal_error = analysis.error_rate(guess, test.alignment)
+guess = [translation.diagonal_alignment(*pair) for pair in lengths["test"]]
+diagonal_error = translation.error_rate(guess, test.alignment)
 print(f"alignment error rate of the diagonal: {diagonal_error:.3f}")
 assert round(diagonal_error, 3) == 0.734
 
@@ -260,8 +261,8 @@ print("validation loss a word:", [round(loss, 2) for loss in plain_losses])
 
 # %%
 hypotheses, references = ["犬 は 水 を 飲み ます 。"], ["犬 は 水 を 飲み ました 。"]
-score = analysis.bleu(hypotheses, references)
-match = analysis.exact_match(hypotheses, references)
+score = translation.bleu(hypotheses, references)
+match = translation.exact_match(hypotheses, references)
 print(f"one wrong word of seven: BLEU {score.score:.1f}, exact match {match:.0f}")
 print(score.signature.rsplit("|", 1)[0])
 runs = [6 / 7, 4 / 6, 3 / 5, 2 / 4]  # runs of 1, 2, 3 and 4 words that the reference has too
@@ -280,10 +281,10 @@ assert abs(score.score - 100 * math.prod(runs) ** 0.25) < 1e-4
 
 # %% tags=["nbval-ignore-output"]
 source, target = data["test"]
-written = {size: analysis.translate_texts(model, source, ja) for size, model in plain.items()}
-plain_bleu = {size: analysis.bleu(texts, test.target).score for size, texts in written.items()}
+written = {size: translation.translate_texts(model, source, ja) for size, model in plain.items()}
+plain_bleu = {size: translation.bleu(texts, test.target).score for size, texts in written.items()}
 for size, texts in written.items():
-    match = analysis.exact_match(texts, test.target)
+    match = translation.exact_match(texts, test.target)
     print(f"context vector of {size:3}: BLEU {plain_bleu[size]:5.1f}, exact match {match:.3f}")
 
 # %% [markdown]
@@ -317,7 +318,7 @@ members = [np.flatnonzero((words >= a) & (words <= b)) for a, b in groups.values
 def bleu_by_length(texts):
     """BLEU of each group of test sentences, the shortest sentences first."""
     pairs = [([texts[i] for i in rows], [test.target[i] for i in rows]) for rows in members]
-    return [analysis.bleu(*pair).score for pair in pairs]
+    return [translation.bleu(*pair).score for pair in pairs]
 
 
 length_bleu = {size: bleu_by_length(texts) for size, texts in written.items()}
@@ -437,11 +438,11 @@ assert (weights[1, 3:] == 0).all() and torch.allclose(weights.sum(1), torch.ones
 # Is it the module in `helpers`? The parameters have the same names, so the weights can be copied in one line.
 
 # %%
-theirs = attention.AdditiveAttention(4, 6, 8)
+theirs = classic_attention.AdditiveAttention(4, 6, 8)
 theirs.load_state_dict(mine.state_dict())
 for ours, other in zip(mine(queries, keys, mask), theirs(queries, keys, mask)):
     torch.testing.assert_close(ours, other)
-print("the module here and helpers.attention.AdditiveAttention agree")
+print("the module here and helpers.classic_attention.AdditiveAttention agree")
 
 # %% [markdown] slideshow={"slide_type": "subslide"}
 # **Which state asks?** In the paper it is the decoder's state *before* the step, $s_{t-1}$. The context then goes into the
@@ -492,7 +493,8 @@ print("with U h computed beforehand the weights are the same:", torch.allclose(a
 # %%
 seed_everything(1)
 states, keys = torch.randn(1, 3, 4), torch.randn(1, 5, 4)  # (B, T, H) and (B, S, H)
-scorers = {kind: attention.MultiplicativeAttention(4, 4, kind) for kind in ("dot", "general", "concat")}
+luong = classic_attention.MultiplicativeAttention
+scorers = {kind: luong(4, 4, kind) for kind in ("dot", "general", "concat")}
 step = {}
 for kind, module in scorers.items():
     context, weights = module(states, keys)  # all three steps at once: (1, 3, 4) and (1, 3, 5)
@@ -516,7 +518,7 @@ plt.show()
 
 # %%
 dot, general, concat = scorers.values()
-additive = attention.AdditiveAttention(4, 4, 4)
+additive = classic_attention.AdditiveAttention(4, 4, 4)
 with torch.no_grad():
     general.key_proj.weight.copy_(torch.eye(4))
     additive.query_proj.weight.copy_(concat.pair_proj.weight[:, :4])  # the columns for the query
@@ -683,8 +685,8 @@ def train_forced(ratio, seed, pairs=800, epochs=5):
     start, little = time.perf_counter(), tuple(t[:pairs] for t in data["train"])
     fit(model, little, dev_250, loss, epochs=epochs, lr=2e-2, batch_size=32, seed=seed, progress=False)
     seconds = time.perf_counter() - start
-    texts = analysis.translate_texts(model, data["dev"][0][:500], ja)
-    return analysis.bleu(texts, corpus["dev"].target[:500]).score, seconds
+    texts = translation.translate_texts(model, data["dev"][0][:500], ja)
+    return translation.bleu(texts, corpus["dev"].target[:500]).score, seconds
 
 
 # %% [markdown]
@@ -799,9 +801,9 @@ plt.show()
 
 # %% tags=["nbval-ignore-output"]
 source, target = data["test"]
-translations = analysis.translate_texts(translator, source, ja)
-main_match = analysis.exact_match(translations, test.target)
-main_bleu = analysis.bleu(translations, test.target)
+translations = translation.translate_texts(translator, source, ja)
+main_match = translation.exact_match(translations, test.target)
+main_bleu = translation.bleu(translations, test.target)
 print(f"exact match {main_match:.3f}, BLEU {main_bleu.score:.1f}\n{main_bleu.signature}")
 for text in ("the kind boy will play in my house .", "there are two cats on the car ."):
     print(text, "→", ja.decode(translator.translate(en.encode_batch([text], device)[:, 1:])[0][0]))
@@ -835,9 +837,9 @@ print("alone = in a batch; beam 1 = greedy; leak:", leak)
 # And a wider beam, on 400 sentences: does keeping four beginnings help?
 
 # %% tags=["nbval-ignore-output"]
-beamed = analysis.translate_texts(translator, source[:400], ja, beam_size=4)
-match = {"greedy": analysis.exact_match(translations[:400], test.target[:400]),
-         "beam of 4": analysis.exact_match(beamed, test.target[:400])}  # fmt: skip
+beamed = translation.translate_texts(translator, source[:400], ja, beam_size=4)
+match = {"greedy": translation.exact_match(translations[:400], test.target[:400]),
+         "beam of 4": translation.exact_match(beamed, test.target[:400])}  # fmt: skip
 print({name: round(value, 3) for name, value in match.items()}, "exact match on 400 sentences")
 assert abs(match["greedy"] - match["beam of 4"]) < 0.03
 
@@ -868,8 +870,8 @@ def bags(source):
 shared = bags(data["test"][0]) @ bags(some[0]).T  # (1000, V) @ (V, 3500) → (1000, 3500)
 nearest = (10_000 * shared).round().argmax(dim=1).tolist()  # ties go to the first, on every machine
 retrieved = [corpus["train"].target[i] for i in nearest]
-retrieval_bleu = analysis.bleu(retrieved, test.target).score
-retrieval_match = analysis.exact_match(retrieved, test.target)
+retrieval_bleu = translation.bleu(retrieved, test.target).score
+retrieval_match = translation.exact_match(retrieved, test.target)
 print(f"retrieval: BLEU {retrieval_bleu:.1f}, exact match {retrieval_match:.3f}")
 assert 10 < retrieval_bleu < 60 and retrieval_match < 0.1
 
@@ -890,16 +892,16 @@ print(len(longest), "longest sentences,", lengths["test"][longest[0]][0] - 1, "E
 # %%
 def judge(model, name="test"):
     source, target = data[name]
-    texts, right = analysis.translate_texts(model, source, ja), corpus[name].target
-    bleu = analysis.bleu(texts, right).score
-    result = {"BLEU": bleu, "exact match": analysis.exact_match(texts, right)}
+    texts, right = translation.translate_texts(model, source, ja), corpus[name].target
+    bleu = translation.bleu(texts, right).score
+    result = {"BLEU": bleu, "exact match": translation.exact_match(texts, right)}
     if name == "test":
         chosen = [texts[i] for i in longest], [right[i] for i in longest]
-        result["BLEU, longest"] = analysis.bleu(*chosen).score
+        result["BLEU, longest"] = translation.bleu(*chosen).score
     if model.attention is not None:
-        weights = analysis.forced_weights(model, source, target)
+        weights = translation.forced_weights(model, source, target)
         gold = corpus[name].alignment
-        result["alignment error"] = analysis.alignment_error_rate(weights, gold, lengths[name])
+        result["alignment error"] = translation.alignment_error_rate(weights, gold, lengths[name])
     return result
 
 
@@ -956,7 +958,7 @@ print("additive attention beats no attention by more than 20 BLEU on long senten
 # %% tags=["nbval-ignore-output"]
 kept = {}
 for kind in ("none", "bahdanau", "luong-concat"):
-    texts = [analysis.translate_texts(compared[kind, seed], data["test"][0], ja) for seed in SEEDS]
+    texts = [translation.translate_texts(compared[kind, seed], data["test"][0], ja) for seed in SEEDS]
     kept[kind] = [scores[-1] / scores[0] for scores in map(bleu_by_length, texts)]
     print(f"{kind:14} keeps {seed_interval(kept[kind])} of its BLEU on the longest sentences")
 size, large = sum(p.numel() for p in plain[128].parameters()), length_bleu[128]
@@ -1066,7 +1068,7 @@ print("the additive score is ahead on 3,500 pairs, and by more than on 1,000")
 
 # %% tags=["nbval-ignore-output"]
 source, target = data["test"]
-maps = analysis.forced_weights(translator, source, target)  # 1,000 times (T, S)
+maps = translation.forced_weights(translator, source, target)  # 1,000 times (T, S)
 
 
 def show_map(i, ax=None, title=None, name="test", weights=None):
@@ -1098,8 +1100,8 @@ plt.show()
 # look at what kind of word goes wrong: for each frequent word the share of its strongest cells that are links.
 
 # %% tags=["nbval-ignore-output"]
-main_error = analysis.alignment_error_rate(maps, test.alignment, lengths["test"])
-links = analysis.links_of(maps, lengths["test"])
+main_error = translation.alignment_error_rate(maps, test.alignment, lengths["test"])
+links = translation.links_of(maps, lengths["test"])
 print(f"alignment error rate {main_error:.3f}; the diagonal has {diagonal_error:.3f}")
 spelled = dict(zip(" ".join(corpus["train"].target).split(), " ".join(corpus["train"].romaji).split()))
 hits, seen = {}, {}
@@ -1283,7 +1285,7 @@ for label, row in far.items():
 
 # %% tags=["nbval-ignore-output"]
 source, target = data["longer"]
-own = analysis.translate_texts(translator, source, ja)
+own = translation.translate_texts(translator, source, ja)
 wrong = next(i for i, text in enumerate(own) if text != corpus["longer"].target[i])
 spelled = dict(zip(" ".join(corpus["train"].target).split(), " ".join(corpus["train"].romaji).split()))
 tokens, weights = translator.translate(source[wrong : wrong + 1])
@@ -1454,7 +1456,7 @@ def padding_changes_nothing(attend):
     return torch.allclose(attend(states, annotations, mask)[0][1:], short, atol=1e-6)
 
 
-scorer = attention.MultiplicativeAttention(8, 8, "dot")
+scorer = classic_attention.MultiplicativeAttention(8, 8, "dot")
 exposes(padding_changes_nothing, bug_1, lambda q, k, m: scorer(q, k, m.unsqueeze(1)))
 print("weight of the words, with the bug:", bug_1(states, annotations, mask)[1][1, :, :3].sum(-1))
 
@@ -1607,8 +1609,8 @@ def bug_5(model, source, target):
 
 few = tuple(t[:250] for t in data["test"])
 weak = compared["bahdanau", 0]
-too_good = analysis.bleu(bug_5(weak, *few), test.target[:250]).score
-honest = analysis.bleu(analysis.translate_texts(weak, few[0], ja), test.target[:250]).score
+too_good = translation.bleu(bug_5(weak, *few), test.target[:250]).score
+honest = translation.bleu(translation.translate_texts(weak, few[0], ja), test.target[:250]).score
 print(f"BLEU as above {too_good:.1f}, really {honest:.1f}")
 
 
@@ -1629,10 +1631,13 @@ def the_reference_is_not_needed(translate):
     return translate(weak, *few) == translate(weak, few[0], other)
 
 
-exposes(the_reference_is_not_needed, bug_5, lambda model, s, t: analysis.translate_texts(model, s, ja))
+exposes(
+    the_reference_is_not_needed, bug_5,
+    lambda model, s, t: translation.translate_texts(model, s, ja),
+)
 assert too_good > honest + 1
-exact = [analysis.exact_match(texts, test.target[:250])
-         for texts in (bug_5(weak, *few), analysis.translate_texts(weak, few[0], ja))]  # fmt: skip
+exact = [translation.exact_match(texts, test.target[:250])
+         for texts in (bug_5(weak, *few), translation.translate_texts(weak, few[0], ja))]  # fmt: skip
 assert exact[0] == exact[1]
 print("exact match is the same either way")
 
@@ -1849,7 +1854,7 @@ check_coverage(coverage)
 # <details><summary>Hint</summary>
 #
 # `torch.bucketize(lengths, torch.tensor(edges))` gives each length the number of its group. BLEU is no mean over
-# sentences: compute `analysis.bleu` once for each group, on all its sentences.
+# sentences: compute `translation.bleu` once for each group, on all its sentences.
 #
 # </details>
 

@@ -68,12 +68,13 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
-from helpers import analysis, plots
+from helpers import analysis, bertviz_views, collect, plots
 from helpers.attention import MultiHeadAttention, causal_mask, scaled_dot_product_attention
 from helpers.data import load_words, split_words
+from helpers.layers import TokenEmbedding
 from helpers.text import Vocabulary
 from helpers.training import fit, seed_everything
-from helpers.transformer import MiniFormer, TokenEmbedding
+from helpers.transformer import MiniFormer
 
 plots.use_style()
 torch.set_num_threads(1)
@@ -1038,12 +1039,12 @@ for a, b, c in zip(by_hook, by_subclass, by_recomputing, strict=True):
 print("three ways, the same weights")
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# **The finished tool** is `analysis.collect_attention(model, *inputs)`. It finds every attention module that is
+# **The finished tool** is `collect.collect_attention(model, *inputs)`. It finds every attention module that is
 # PyTorch's or the one of `helpers`, runs the model, and returns the output and a dictionary from module name to
 # weights, (B, H, T_q, T_k).
 
 # %%
-output, attention = analysis.collect_attention(encoder, x)
+output, attention = collect.collect_attention(encoder, x)
 for name, weights in attention.items():
     print(name, tuple(weights.shape))
 for a, b in zip(by_hook, attention.values(), strict=True):
@@ -1066,18 +1067,18 @@ candidates = {
 candidates["nn.TransformerDecoder"] = candidates["nn.Transformer"][0].decoder, (x, memory)
 for name, (model, inputs) in candidates.items():
     expected = model(*inputs)
-    output, attention = analysis.collect_attention(model, *inputs)
+    output, attention = collect.collect_attention(model, *inputs)
     torch.testing.assert_close(output, expected, atol=1e-6, rtol=0)
     print(f"{name:22}", {name: tuple(weights.shape) for name, weights in attention.items()})
 
 # %% [markdown]
-# Inside is a **context manager**, `analysis.collecting_attention(model)`. It prepares the model when its `with` block
+# Inside is a **context manager**, `collect.collecting_attention(model)`. It prepares the model when its `with` block
 # begins and puts everything back when the block ends, however it ends. Look: an error in the middle, and nothing is left
 # behind.
 
 # %%
 try:
-    with analysis.collecting_attention(encoder) as attention:
+    with collect.collecting_attention(encoder) as attention:
         encoder(x)
         raise KeyError("something goes wrong")
 except KeyError:
@@ -1091,7 +1092,7 @@ print("the modules are as before, the fast path is on again")
 
 # %%
 try:
-    analysis.collect_attention(nn.Linear(2, 2), torch.randn(1, 2))
+    collect.collect_attention(nn.Linear(2, 2), torch.randn(1, 2))
 except ValueError as error:
     print(error)
 
@@ -1314,7 +1315,7 @@ print("the loss is higher than that of letter pieces, over other seeds and over 
 # %% tags=["nbval-ignore-output"]
 with torch.no_grad():
     word = vocabulary.encode_batch(["flycatcher"], device)
-    logit, attention = analysis.collect_attention(models[0], word)
+    logit, attention = collect.collect_attention(models[0], word)
 letters = vocabulary.tokens(word[0])
 title = "'flycatcher' in eight heads"
 plots.head_grid(list(attention.values()), letters, title=title, size=2.6)
@@ -1331,7 +1332,7 @@ plt.show()
 # %% tags=["nbval-ignore-output"]
 @torch.no_grad()
 def collected(model, ids):
-    attention = analysis.collect_attention(model, ids).attention
+    attention = collect.collect_attention(model, ids).attention
     return torch.cat(list(attention.values()), dim=1)  # L times (B, H, T, T) → (B, L · H, T, T)
 
 
@@ -1373,7 +1374,7 @@ print("the two parts are about as large, and neither is large: most weight lies 
 layers = list(attention.values())
 view = {"attention": layers, "tokens": letters}
 whole = view | {"whole_model": True, "display_mode": "light"}
-plots.head_views({"Head view": view, "Model view": whole}, height=410)
+bertviz_views.head_views({"Head view": view, "Model view": whole}, height=410)
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### Then measure

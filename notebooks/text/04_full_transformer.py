@@ -67,10 +67,10 @@ import matplotlib.pyplot as plt
 from torch import nn
 from torch.nn import functional as F
 
-from helpers import analysis, plots
-from helpers import transformer as finished
+from helpers import analysis, architecture_plot, bertviz_views, layers, plots, translation
 from helpers.attention import MultiHeadAttention, causal_mask, padding_mask
 from helpers.data import load_parallel
+from helpers.layers import FeedForward, sinusoidal_encoding
 from helpers.seq2seq import Seq2Seq
 from helpers.text import Vocabulary
 from helpers.training import (
@@ -83,7 +83,7 @@ from helpers.training import (
     seed_everything,
     token_loss,
 )
-from helpers.transformer import FeedForward, Transformer, TransformerConfig, sinusoidal_encoding
+from helpers.transformer import Transformer, TransformerConfig
 
 plots.use_style()
 torch.set_num_threads(1)
@@ -103,7 +103,7 @@ SECTIONS = {
     "tokens": "4.6", "embedding": "4.2", "encoder layer": "4.3", "decoder layer": "4.4",
     "masks": "4.6", "output": "4.2, 4.7", "decoding": "4.10, 4.11",
 }  # fmt: skip
-plots.architecture_map(SECTIONS)
+architecture_plot.architecture_map(SECTIONS)
 plt.show()
 
 # %% [markdown]
@@ -251,10 +251,10 @@ assert count(ends) == 37_000 * 512 == 18_944_000
 
 # %%
 ids = data["dev"][1][:2, :6].cpu()
-small_ends, theirs = TiedEnds(len(japanese), 64), finished.TokenEmbedding(len(japanese), 64, 32)
+small_ends, theirs = TiedEnds(len(japanese), 64), layers.TokenEmbedding(len(japanese), 64, 32)
 theirs.embedding.load_state_dict(small_ends.embedding.state_dict())
 torch.testing.assert_close(small_ends.embed(ids), theirs(ids))
-print("mine == helpers.transformer.TokenEmbedding:", tuple(theirs(ids).shape))
+print("mine == helpers.layers.TokenEmbedding:", tuple(theirs(ids).shape))
 
 # %% [markdown]
 # **Remember: short rows make good logits, long rows make audible words. The factor √d_model lets one matrix be both.**
@@ -399,7 +399,7 @@ for norm_first in (True, False):
     torch.testing.assert_close(
         output[real], theirs(x, src_key_padding_mask=~real)[real], atol=1e-5, rtol=0
     )
-    helper = finished.EncoderLayer.from_torch(theirs)(x, real.unsqueeze(1))[0]
+    helper = layers.EncoderLayer.from_torch(theirs)(x, real.unsqueeze(1))[0]
     torch.testing.assert_close(output, helper, atol=1e-5, rtol=0)
     print(f"norm_first={norm_first}: mine == helpers == nn.TransformerEncoderLayer")
 
@@ -452,7 +452,7 @@ for norm_first in (True, False):
     output = mine(x, memory, causal_mask(5), real.unsqueeze(1))
     expected = theirs(x, memory, tgt_mask=~causal_mask(5), memory_key_padding_mask=~real)
     torch.testing.assert_close(output, expected, atol=1e-5, rtol=0)
-    helper = finished.DecoderLayer.from_torch(theirs)(x, memory, causal_mask(5), real.unsqueeze(1))[0]
+    helper = layers.DecoderLayer.from_torch(theirs)(x, memory, causal_mask(5), real.unsqueeze(1))[0]
     torch.testing.assert_close(output, helper, atol=1e-5, rtol=0)
     print(f"norm_first={norm_first}: mine == helpers == nn.TransformerDecoderLayer")
 
@@ -944,7 +944,7 @@ rnn = Seq2Seq(len(english), len(japanese), hidden_size=104, attention="luong-con
 recipe = {"train": data["train"], "validation": data["dev"], "epochs": 5, "batch_size": 64}
 history, rnn_history = fit_all([
     {"model": model, "loss": smooth_loss, "lr": 5e-3, "progress": True, **recipe},
-    {"model": rnn, "loss": analysis.translation_loss, "lr": 1e-2, **recipe},
+    {"model": rnn, "loss": translation.translation_loss, "lr": 1e-2, **recipe},
 ])  # fmt: skip
 plain_dev_loss = evaluate(model, data["dev"], plain_loss)
 print(f"dev loss of the Transformer {history.best:.3f} smoothed, {plain_dev_loss:.3f} plain")
@@ -1033,9 +1033,9 @@ SETS = {"test": "test", "longer": "longer", "new": "new combinations"}
 results = {}
 for label, candidate in {"Transformer": model, "GRU + concat": rnn}.items():
     for name in SETS:
-        hypotheses = analysis.translate_texts(candidate, data[name][0], japanese)
-        bleu = analysis.bleu(hypotheses, corpus[name].target).score
-        match = analysis.exact_match(hypotheses, corpus[name].target)
+        hypotheses = translation.translate_texts(candidate, data[name][0], japanese)
+        bleu = translation.bleu(hypotheses, corpus[name].target).score
+        match = translation.exact_match(hypotheses, corpus[name].target)
         results[label, name] = match, bleu, hypotheses
 print(len(results), "times translated")
 
@@ -1346,8 +1346,8 @@ for name, options in WAYS.items():
 share_right = {}
 for name, options in WAYS.items():
     seed_everything(0)
-    share_right[name] = analysis.exact_match(
-        analysis.translate_texts(model, data["test"][0][:300], japanese, **options),
+    share_right[name] = translation.exact_match(
+        translation.translate_texts(model, data["test"][0][:300], japanese, **options),
         corpus["test"].target[:300],
     )
     print(f"{name:25} {100 * share_right[name]:5.1f} % of 300 test sentences right")
@@ -1390,7 +1390,8 @@ print(len(hard), "sentences, written in", len(outputs), "ways")
 # %% tags=["nbval-ignore-output"]
 log_p = {name: log_probability(model, hard, tokens) for name, tokens in outputs.items()}
 for name, tokens in outputs.items():
-    right_now = analysis.exact_match([japanese.decode(t) for t in tokens], corpus["longer"].target[:200])
+    texts = [japanese.decode(t) for t in tokens]
+    right_now = translation.exact_match(texts, corpus["longer"].target[:200])
     words_each = (tokens > 2).sum(1).float().mean()
     print(
         f"{name:15} log p {log_p[name].mean():6.2f}, {words_each:.1f} words, "
@@ -1652,8 +1653,8 @@ gold = corpus["test"].alignment[:300]
 lengths = [
     (len(a.split()), len(b.split())) for a, b in zip(corpus["test"].source[:300], corpus["test"].target)
 ]
-diagonal = [analysis.diagonal_alignment(s, t) for s, t in lengths]
-diagonal_error = analysis.error_rate(diagonal, gold)
+diagonal = [translation.diagonal_alignment(s, t) for s, t in lengths]
+diagonal_error = translation.error_rate(diagonal, gold)
 print(f"guessing the diagonal: {diagonal_error:.3f} (0 is perfect)")
 
 # %% [markdown]
@@ -1662,7 +1663,7 @@ print(f"guessing the diagonal: {diagonal_error:.3f} (0 is perfect)")
 # %%
 def error_of_heads(cross, shift):
     return {
-        (layer + 1, head + 1): analysis.alignment_error_rate(weights[:, head, shift:], gold, lengths)
+        (layer + 1, head + 1): translation.alignment_error_rate(weights[:, head, shift:], gold, lengths)
         for layer, weights in enumerate(cross)
         for head in range(weights.size(1))
     }
@@ -1680,9 +1681,9 @@ for (layer, head), rate in predicting.items():
 # Beside them the mean over the heads of the second layer, and the recurrent model's only set of weights.
 
 # %% tags=["nbval-ignore-output"]
-mean_of_heads = analysis.alignment_error_rate(inside.attention["cross"][-1].mean(1), gold, lengths)
-rnn_weights = analysis.forced_weights(rnn, source, target)
-rnn_error = analysis.alignment_error_rate(rnn_weights, gold, lengths)
+mean_of_heads = translation.alignment_error_rate(inside.attention["cross"][-1].mean(1), gold, lengths)
+rnn_weights = translation.forced_weights(rnn, source, target)
+rnn_error = translation.alignment_error_rate(rnn_weights, gold, lengths)
 best_predicting = min(predicting, key=predicting.get)
 print(f"mean over the heads of layer 2: {mean_of_heads:.3f}; GRU + concat: {rnn_error:.3f}")
 print(f"best (layer, head): {best_predicting}, {predicting[best_predicting]:.3f}")
@@ -1748,7 +1749,7 @@ view = {
     "cross_attention": of_example("cross", T, S), "encoder_tokens": english_words,
     "decoder_tokens": ["<BOS>", *romaji_words[:-1]],
 }  # fmt: skip
-plots.model_view(**view, display_mode="light")
+bertviz_views.model_view(**view, display_mode="light")
 
 # %% [markdown]
 # The same cross-attention as a static picture.
@@ -2020,8 +2021,8 @@ print("dev loss below 0.2:", evaluate(copier, dev_300, wonderful_loss) < 0.2)
 assert evaluate(copier, dev_300, wonderful_loss) < 0.2
 assert analysis.find_leak(lambda t: copier(dev_300[0][:1].expand(len(t), -1), t), dev_300[1][:5]) is None
 translations = [japanese.decode(row) for row in copier.generate(dev_300[0][:100])]
-print(f"right translations: {analysis.exact_match(translations, corpus['dev'].target[:100]):.2f}")
-assert analysis.exact_match(translations, corpus["dev"].target[:100]) == 0
+print(f"right translations: {translation.exact_match(translations, corpus['dev'].target[:100]):.2f}")
+assert translation.exact_match(translations, corpus["dev"].target[:100]) == 0
 assert evaluate(copier, dev_300, plain_loss) > 3
 
 # %% [markdown] slideshow={"slide_type": "subslide"}
@@ -2201,7 +2202,7 @@ print("the same translations twice:", first.shape == second.shape and torch.equa
 # %%
 def right_share(model):
     texts = [japanese.decode(row) for row in greedy(model, questions, MAX_LENGTH - 1)]
-    return analysis.exact_match(texts, corpus["dev"].target[:100])
+    return translation.exact_match(texts, corpus["dev"].target[:100])
 
 
 forgotten, remembered = right_share(dropped), right_share(dropped.eval())

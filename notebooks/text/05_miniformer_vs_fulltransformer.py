@@ -67,13 +67,14 @@ import matplotlib.pyplot as plt
 from torch import nn
 from tqdm import tqdm
 
-from helpers import analysis, plots
+from helpers import analysis, bertviz_views, plots
 from helpers.attention import causal_mask, scaled_dot_product_attention
 from helpers.checks import miniformer_vs_fulltransformer as checks
 from helpers.data import load_words, split_words
+from helpers.layers import FeedForward, TokenEmbedding
 from helpers.text import Vocabulary
 from helpers.training import evaluate, fit, next_token_loss, seed_everything, token_loss
-from helpers.transformer import FeedForward, MiniFormer, TokenEmbedding, Transformer, TransformerConfig
+from helpers.transformer import MiniFormer, Transformer, TransformerConfig
 
 plots.use_style()
 print("imported")
@@ -932,7 +933,7 @@ print("the brightest cell of the two rows is MiniFormer's, on the letter before"
 of_mini = {"attention": mini_attention, "tokens": letters}
 of_full = {f"{kind}_attention": full_attention[kind] for kind in ("decoder", "cross", "encoder")}
 of_full |= {"encoder_tokens": letters, "decoder_tokens": letters}
-plots.head_views({"MiniFormer": of_mini, "FullTransformer": of_full})
+bertviz_views.head_views({"MiniFormer": of_mini, "FullTransformer": of_full})
 
 # %% [markdown]
 # To look at the weights elsewhere, save them: a JSON file with the tokens and, for each layer, head and query, one
@@ -941,8 +942,8 @@ plots.head_views({"MiniFormer": of_mini, "FullTransformer": of_full})
 # %%
 with TemporaryDirectory() as folder:
     path = Path(folder) / "flycatcher.json"
-    plots.save_attention(path, mini_attention, letters)
-    layers_read, tokens_read = plots.load_attention(path)
+    bertviz_views.save_attention(path, mini_attention, letters)
+    layers_read, tokens_read = bertviz_views.load_attention(path)
 assert tokens_read == letters and torch.equal(layers_read[0], mini_attention[0][0].cpu())
 print("saved, read back, equal:", [tuple(layer.shape) for layer in layers_read])
 

@@ -55,10 +55,10 @@ import matplotlib.pyplot as plt
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from helpers import analysis, plots
-from helpers.attention import MultiplicativeAttention
+from helpers import analysis, plots, translation
 from helpers.checks import seq2seq_attention as attention_checks
 from helpers.checks import seq2seq_decoding as decoding_checks
+from helpers.classic_attention import MultiplicativeAttention
 from helpers.data import load_parallel
 from helpers.seq2seq import Seq2Seq
 from helpers.text import Vocabulary
@@ -173,7 +173,7 @@ def translator(seed, attention=None):
     if attention is not None:
         model.attention = attention
     model = model.to(device)
-    loss = analysis.translation_loss
+    loss = translation.translation_loss
     history = fit(model, train, dev, loss, epochs=8, lr=0.01, batch_size=48, seed=seed, progress=False)
     return model, history
 
@@ -194,14 +194,14 @@ references, gold = corpus["test"].target, corpus["test"].alignment
 
 
 def judged(model):
-    translations = analysis.translate_texts(model, test[0], japanese)
-    weights = analysis.forced_weights(model, *test)  # a list of (T_q, T_k)
-    bleu = analysis.bleu(translations, references).score
-    return bleu, analysis.alignment_error_rate(weights, gold, sizes), translations, weights
+    translations = translation.translate_texts(model, test[0], japanese)
+    weights = translation.forced_weights(model, *test)  # a list of (T_q, T_k)
+    bleu = translation.bleu(translations, references).score
+    return bleu, translation.alignment_error_rate(weights, gold, sizes), translations, weights
 
 
 plain_results = [judged(model) for model in plain]
-diagonal = analysis.error_rate([analysis.diagonal_alignment(*size) for size in sizes], gold)
+diagonal = translation.error_rate([translation.diagonal_alignment(*size) for size in sizes], gold)
 print("BLEU            ", analysis.seed_interval([r[0] for r in plain_results]))
 print("alignment error ", analysis.seed_interval([r[1] for r in plain_results]))
 print(f"... of the diagonal {diagonal:.3f}")
@@ -310,7 +310,7 @@ def measured(result):
     entropy = torch.stack([relative_entropy(w, size) for w, size in zip(weights, sizes)])
     exact = torch.tensor([float(a == b) for a, b in zip(translations, references)])
     pairs = [([translations[i] for i in rows], [references[i] for i in rows]) for rows in rows_of]
-    bleu = [analysis.bleu(*pair).score for pair in pairs]
+    bleu = [translation.bleu(*pair).score for pair in pairs]
     return by_length(lengths, entropy, edges)[0], by_length(lengths, exact, edges)[0], torch.tensor(bleu)
 
 
@@ -356,7 +356,7 @@ assert decoding_checks.check_alignment_error(alignment_error)
 maps = plain_results[0][3]
 errors = [alignment_error(w, links, *size) for w, links, size in zip(maps, gold, sizes)]
 for i in range(50):
-    theirs = analysis.alignment_error_rate(maps[i : i + 1], gold[i : i + 1], sizes[i : i + 1])
+    theirs = translation.alignment_error_rate(maps[i : i + 1], gold[i : i + 1], sizes[i : i + 1])
     assert abs(errors[i] - theirs) < 1e-9
 print(f"mean of the sentences {sum(errors) / len(errors):.3f}")
 print(f"all links together    {plain_results[0][1]:.3f}")

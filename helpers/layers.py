@@ -1,7 +1,4 @@
-"""What a Transformer is stacked from: positions, embedding, feed-forward network, encoder and decoder layer.
-
-Readers meet these through `helpers.transformer`.
-"""
+"""What a Transformer is stacked from: positions, embedding, feed-forward network, encoder and decoder layer."""
 
 import copy
 import math

@@ -1,7 +1,4 @@
-"""BertViz: its head view and model view as a page that needs no network, and attention weights as JSON files.
-
-Readers meet these through `helpers.plots`.
-"""
+"""BertViz: its head view and model view as a page that needs no network, and attention weights as JSON files."""
 
 import html
 import json
@@ -12,22 +9,6 @@ from importlib.resources import files
 from pathlib import Path
 
 import torch
-
-
-def head_view(attention=None, tokens=None, height=380, **named):
-    """Return BertViz's head view as an object that a notebook displays (Vig 2019, section 3.1).
-
-    The page is complete in itself: d3 and jQuery are inside, so it needs no network, and the same input gives the
-    same bytes. GitHub shows no JavaScript, so a static heat map belongs beside it.
-
-    Args:
-        attention: a list with one tensor a layer, (1, H, T, T).
-        tokens: T strings.
-        height: of the view, in pixels.
-        **named: for an encoder-decoder, as in `bertviz.head_view`: `encoder_attention`, `decoder_attention`,
-            `cross_attention`, `encoder_tokens`, `decoder_tokens`; also `layer` and `heads`, shown first.
-    """
-    return head_views({"": {"attention": attention, "tokens": tokens, **named}}, height)
 
 
 def head_views(views, height=380):
