@@ -1,8 +1,10 @@
 """Write the repository's address and the setup cell wherever they stand, and check that no two places disagree.
 
-    badges.py [owner/name [branch]]     (`make badges`; without a name, the address of git's remote `origin`)
+    badges.py [owner/name|origin [branch [release]]]     (`make badges`: `origin`, the address of git's remote)
 
-The one source of both is `.ci/setup_cell.py`. Standard library only: the workflow that stamps a fork installs nothing.
+Without a name the address stays, and the setup cell is written. The one source of both is `.ci/setup_cell.py`. The badges
+of the README open the last release, a tag, if there is one: what somebody copies from there clones that tag for ever.
+Standard library only: the workflow that stamps a fork installs nothing.
 """
 
 import json
@@ -18,6 +20,7 @@ KINDS = {".css", ".html", ".ipynb", ".json", ".md", ".py", ".toml", ".txt", ".ym
 PASSED_OVER = {".git", ".venv", "build", "tests", "__pycache__", ".ipynb_checkpoints"}  # tests make up addresses
 SETTING = re.compile(r'^REPOSITORY, BRANCH = "(?P<repository>[^"]+)", "(?P<branch>[^"]+)"', re.M)
 COLAB = re.compile(r"colab\.research\.google\.com/github/(?P<repository>[\w.-]+/[\w.-]+)/blob/(?P<branch>[^/\s]+)/")
+RELEASE = re.compile(r"v\d+(\.\d+)*")
 GITHUB = re.compile(r"github(?:\.com)?[/:](?P<repository>(?P<owner>[\w.-]+)/(?P<name>[\w-]+))")
 SETUP_IN_TEXT = re.compile(r'^# %% [^\n]*tags=\["setup"[^\n]*\n.*?(?=\n+# %%)', re.M | re.S)
 METADATA = {  # folded in Colab and in JupyterLab
@@ -82,11 +85,30 @@ def stamped(text, old, new):
     return re.sub(rf"(?<![\w.-]){re.escape(old[0])}(?![\w-])", lambda _: new[0], text)
 
 
-def stamp(root, repository, branch):
-    """Write the address and the setup cell everywhere; return the paths of the files that changed."""
+def release_of(readme, here):
+    """Return the release that the README's badges open, `None` if they open the branch."""
+    opened = {found["branch"] for found in COLAB.finditer(readme) if found["repository"] == here[0]} - {here[1]}
+    return opened.pop() if len(opened) == 1 and all(map(RELEASE.fullmatch, opened)) else None
+
+
+def stamp(root, repository, branch, release=None):
+    """Write the address and the setup cell everywhere; return the paths of the files that changed.
+
+    Args:
+        root: the folder of the repository.
+        repository: owner/name.
+        branch: the branch that notebooks clone, or the tag of a release.
+        release: the tag that the README's badges open. `None` leaves it as it is, unless the repository is another.
+    """
     old, new, changed = address(root), (repository, branch), set()
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    if repository == old[0]:
+        release = release or release_of(readme, old)
     for path in files(root):
-        if write(path, stamped(path.read_text(encoding="utf-8"), old, new)):
+        text = stamped(path.read_text(encoding="utf-8"), old, new)
+        if path == root / "README.md":
+            text = COLAB.sub(f"colab.research.google.com/github/{repository}/blob/{release or branch}/", text)
+        if write(path, text):
             changed.add(path)
     source = (root / SOURCE).read_text(encoding="utf-8")
     source = SETTING.sub(lambda _: f'REPOSITORY, BRANCH = "{repository}", "{branch}"', source)
@@ -129,8 +151,9 @@ def problems(root=ROOT):
     remedy = "run `make badges`"
     for path in files(root):
         content, name = path.read_text(encoding="utf-8"), path.relative_to(root).as_posix()
+        opens = (here[0], release_of(content, here) or here[1]) if name == "README.md" else here
         for found in COLAB.finditer(content):
-            if found.group("repository", "branch") != here:
+            if found.group("repository", "branch") != opens:
                 yield f"{name}: a badge opens {found['repository']}, {found['branch']}, not {', '.join(here)}; {remedy}"
         for found in GITHUB.finditer(content):
             known = {here[0].split("/")[1].removesuffix(".git"), "flycatcher"}
@@ -150,15 +173,26 @@ def problems(root=ROOT):
             yield f"{text.relative_to(root).as_posix()}: its badge does not open {path.relative_to(root).as_posix()}"
 
 
-def wanted(arguments):
-    """Return the (owner/name, branch) that the command line or git's remote asks for."""
-    repository, branch = address()
-    if arguments:
-        if not re.fullmatch(r"[\w.-]+/[\w.-]+", arguments[0]):
-            sys.exit(f"REPO={arguments[0]} should be owner/name, as in the address of the repository on GitHub")
-        return arguments[0], (arguments[1] if len(arguments) > 1 else branch)
-    git = subprocess.run(["git", "remote", "get-url", "origin"], cwd=ROOT, capture_output=True, text=True)
-    return from_remote(git.stdout.strip()) or repository, branch
+def wanted(arguments, root=ROOT):
+    """Return the (owner/name, branch, release) that the command line asks for, or leave with a sentence that says why not."""
+    repository, branch = address(root)
+    if not arguments:
+        return repository, branch, None
+    name, *more = arguments
+    branch, release = more[0] if more else branch, more[1] if len(more) > 1 else None
+    if name == "origin":
+        git = subprocess.run(["git", "remote", "get-url", "origin"], cwd=root, capture_output=True, text=True)
+        name = from_remote(git.stdout.strip())
+        if not name:
+            where = git.stdout.strip() or "nowhere"
+            sys.exit(f"git's origin is {where}, not a repository on GitHub: say which, as in REPO=owner/name")
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+        sys.exit(f"REPO={name} should be owner/name, as in the address of the repository on GitHub")
+    if not re.fullmatch(r"[\w.-]+", branch):
+        sys.exit(f"BRANCH={branch} cannot stand in Colab's address: use letters, digits, dots, - and _, no slash")
+    if release and not RELEASE.fullmatch(release):
+        sys.exit(f"{release} is no release: a tag looks like v2.0.0")
+    return name, branch, release
 
 
 if __name__ == "__main__":

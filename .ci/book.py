@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 
+import badges
 import chapters
 import nbformat
 
@@ -16,7 +17,7 @@ SETTINGS = ROOT / ".github" / "book"
 
 def github(path):
     """Return the address of a file of the repository on GitHub."""
-    name, branch = chapters.repository()
+    name, branch = badges.address()
     return f"https://github.com/{name}/blob/{branch}/{path}"
 
 
@@ -153,7 +154,7 @@ def write_source():
     for path in [*chapters.chapters(), *chapters.solutions()]:
         nbformat.write(page(path), SOURCE / path.relative_to(chapters.NOTEBOOKS))
     teachers = relinked((SETTINGS / "teachers.md").read_text(encoding="utf-8"), SETTINGS)
-    name, _ = chapters.repository()
+    name, _ = badges.address()
     teachers = teachers.replace("<!-- decks -->", decks()).replace("your_account/flycatcher", name)
     pages = {"index": landing(), "glossary": glossary(), "teachers": teachers, "solutions/index": solutions_page()}
     for name, text in pages.items():

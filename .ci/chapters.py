@@ -41,15 +41,6 @@ def number(path):
     return int(path.stem.split("_")[0])
 
 
-def repository():
-    """Return (owner/name, branch) as the README's first Colab badge has them; `make badges` keeps them right."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    found = re.search(r"colab\.research\.google\.com/github/([^/]+/[^/]+)/blob/([^/]+)/", readme)
-    if not found:
-        raise ValueError("README.md: no Colab badge, so the repository's address is unknown")
-    return found.group(1), found.group(2)
-
-
 def without_badge(text):
     """Return Markdown without its Colab badge, whose picture lies on another server."""
     return BADGE.sub("", text)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 
 import badges
 import nbformat
@@ -121,6 +122,51 @@ def test_the_remote_is_understood(remote, expected):
     assert badges.from_remote(remote) == expected
 
 
-def test_a_name_that_is_none_is_refused():
-    with pytest.raises(SystemExit, match="owner/name"):
-        badges.wanted(["flycatcher"])
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["flycatcher"], "REPO=flycatcher should be owner/name"),
+        (["bob/course", "feature/x"], "BRANCH=feature/x cannot stand in Colab's address"),
+        (["bob/course", "main", "latest"], "latest is no release"),
+        (["origin"], "origin is nowhere, not a repository on GitHub: say which, as in REPO=owner/name"),
+        (["origin", "trunk"], "origin is nowhere"),
+    ],
+)
+def test_what_cannot_be_an_address_is_refused_and_nothing_is_written(copy, arguments, says):
+    subprocess.run(["git", "init", "-q", str(copy)], check=True)
+    before = everything(copy)
+    with pytest.raises(SystemExit, match=says):
+        badges.wanted(arguments, copy)
+    assert everything(copy) == before
+
+
+def test_an_origin_that_is_not_on_github_is_named_and_one_that_is_is_taken(copy):
+    subprocess.run(["git", "init", "-q", str(copy)], check=True)
+    subprocess.run(["git", "remote", "add", "origin", "https://example.org/x/y.git"], cwd=copy, check=True)
+    with pytest.raises(SystemExit, match="https://example.org/x/y.git, not a repository on GitHub"):
+        badges.wanted(["origin"], copy)
+    subprocess.run(["git", "remote", "set-url", "origin", "git@github.com:bob/course.git"], cwd=copy, check=True)
+    assert badges.wanted(["origin", "trunk"], copy) == ("bob/course", "trunk", None)
+    assert badges.wanted([], copy) == ("xanthippe/flycatcher", "main", None)
+
+
+def test_the_readme_opens_the_last_release_and_the_notebooks_stay_with_their_branch(copy):
+    def opened():
+        return {found["branch"] for found in badges.COLAB.finditer((copy / "README.md").read_text(encoding="utf-8"))}
+
+    changed = badges.stamp(copy, "xanthippe/flycatcher", "main", "v2.0.0")
+    assert changed == [copy / "README.md"] and opened() == {"v2.0.0"} and stale(copy) == []
+    assert badges.stamp(copy, "xanthippe/flycatcher", "main") == []  # by hand, between two releases
+    badges.stamp(copy, "xanthippe/flycatcher", "main", "v2.1.0")
+    assert opened() == {"v2.1.0"} and badges.address(copy)[1] == "main"
+    badges.stamp(copy, "bob/course", "main")  # a fork has no releases yet
+    assert opened() == {"main"} and stale(copy) == []
+
+
+def test_a_released_notebook_clones_its_own_tag(copy):
+    badges.stamp(copy, "xanthippe/flycatcher", "v2.0.0", "v2.0.0")
+    assert stale(copy) == [] and "/blob/main/" not in everything(copy)
+    for path in (copy / "notebooks").rglob("*.ipynb"):
+        cells = nbformat.read(path, as_version=4).cells
+        (setup,) = (cell.source for cell in cells if badges.is_setup(cell))
+        assert 'REPOSITORY, BRANCH = "xanthippe/flycatcher", "v2.0.0"' in setup

@@ -2,6 +2,7 @@
 
 import re
 
+import badges
 import book
 import chapters
 import pytest
@@ -23,7 +24,7 @@ def test_a_page_shows_nothing_from_another_server_and_every_figure_has_an_altern
 
 def test_links_lead_to_pages_of_the_site_or_to_the_repository():
     some = chapters.chapters()[0].name
-    name, branch = chapters.repository()
+    name, branch = badges.address()
     assert book.link(f"notebooks/{some}", ROOT) == some
     assert book.link(f"../{some}#glossary", NOTEBOOKS / "solutions") == f"../{some}#glossary"
     assert book.link("notebooks/solutions", ROOT) == "solutions/index.md"

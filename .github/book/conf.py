@@ -6,9 +6,9 @@ from pathlib import Path
 
 root = next(p for p in Path(__file__).resolve().parents if (p / ".ci" / "chapters.py").is_file())
 sys.path.insert(0, str(root / ".ci"))
-from chapters import repository  # noqa: E402
+from badges import address
 
-name, branch = repository()
+name, branch = address()
 
 project = "Flycatcher"
 author = "the authors of Flycatcher"
