@@ -29,6 +29,10 @@ INK, QUIET, WRONG = "#222222", "#666666", EDGES["wrong"]
 SMALL, USUAL, SYMBOL, LARGE = 9.5, 10.5, 12.0, 13.0  # points; a subscript of a symbol is 0.7 of it
 
 
+def _tensor(numbers):
+    return torch.as_tensor(numbers).detach().float().cpu()
+
+
 class Part(NamedTuple):
     """Something drawn: its centre and its size. Arrows begin and end in the middle of its edges."""
 
@@ -59,12 +63,12 @@ def label(ax, x, y, text, size=USUAL, color=INK, **how):
     ax.text(x, y, text, fontsize=size, color=color, **how)
 
 
-def box(ax, x, y, text, kind="module", width=120, height=34, size=USUAL, line="-"):
+def box(ax, x, y, text, kind="module", width=120, height=34, size=USUAL, line="-", **how):
     """Draw a module or a token: a box with rounded corners and its name."""
     corner = (x - width / 2 + 4, y - height / 2 + 4)
     style = {"fc": FILLS[kind], "ec": EDGES.get(kind, "#555555"), "lw": 1.2, "linestyle": line, "zorder": 3}
     ax.add_patch(FancyBboxPatch(corner, width - 8, height - 8, boxstyle="round,pad=4,rounding_size=5", **style))
-    label(ax, x, y, text, size)
+    label(ax, x, y, text, size, **how)
     return Part(x, y, width, height)
 
 
@@ -78,7 +82,7 @@ def grid(ax, x, y, numbers, kind="plain", cell=None, rows=(), columns=(), writte
         cell: width and height of a cell.
         written: whether the numbers are written.
     """
-    numbers = np.atleast_2d(torch.as_tensor(numbers).detach().double().cpu().numpy())
+    numbers = np.atleast_2d(_tensor(numbers).numpy())
     finite = numbers[np.isfinite(numbers)]
     digits = "{:.0f}" if kind != "weights" and (finite == finite.round()).all() else "{:.2f}"
     width, height = cell or ((28 if digits == "{:.0f}" else 42) if written else 16, 26 if written else 16)
@@ -106,18 +110,22 @@ def grid(ax, x, y, numbers, kind="plain", cell=None, rows=(), columns=(), writte
     return part
 
 
-def arrow(ax, start, end, *via, width=1.4, color=INK, line="-", bend=0.0, head=True):
-    """Draw an arrow: straight, round corners at the points `via`, or bent; its width may carry a weight."""
+def blank(ax, x, y, height, width, kind="state", **how):
+    """Draw so many rows and columns of cells without numbers: a vector or a matrix of that shape."""
+    return grid(ax, x, y, np.zeros((height, width)), kind, written=False, **how)
+
+
+def arrow(ax, start, end, *via, width=1.4, color=INK, line="-", head=True):
+    """Draw an arrow, straight or through the points `via`; its width may carry a weight."""
     how = {"arrowstyle": "-|>" if head else "-", "mutation_scale": 9 + 1.6 * width, "lw": width, "color": color}
-    how |= {"linestyle": line, "zorder": 2, "capstyle": "butt", "joinstyle": "miter", "shrinkA": 0, "shrinkB": 0}
-    if bend:
-        ax.add_patch(FancyArrowPatch(start, end, connectionstyle=f"arc3,rad={bend}", **how))
-    else:
-        ax.add_patch(
-            FancyArrowPatch(path=Path([start, *via, end]), fill=False, **how)
-            if via
-            else FancyArrowPatch(start, end, **how)
-        )
+    how |= {"linestyle": line, "zorder": 2, "capstyle": "butt", "joinstyle": "miter", "fill": head and not via}
+    ax.add_patch(FancyArrowPatch(path=Path([start, *via, end]), **how))
+
+
+def chain(ax, *parts, **how):
+    """Draw an arrow from each part up to the next."""
+    for below, above in zip(parts, parts[1:]):
+        arrow(ax, below.top, above.bottom, **how)
 
 
 def operation(ax, x, y, sign):
@@ -149,15 +157,7 @@ def brace(ax, start, end, y, text, below=False):
     label(ax, (start + end) / 2, y + 1.7 * tip, text, SMALL, va="top" if below else "bottom")
 
 
-def soft_lookup(
-    query,
-    keys,
-    values,
-    names,
-    weights=None,
-    query_name="",
-    title="A soft look-up: every entry answers, as loudly as its key matches",
-):
+def soft_lookup(query, keys, values, names, weights=None, query_name="", title="A soft look-up: every entry answers"):
     """Draw one query against keys, the weights as widths of arrows, and the mixed value.
 
     Args:
@@ -168,16 +168,14 @@ def soft_lookup(
         weights: (n,); default: the softmax of the dot products.
         query_name: what is looked for.
     """
-    query, keys, values = (torch.as_tensor(t).detach().float() for t in (query, keys, values))
+    query, keys, values = (_tensor(numbers) for numbers in (query, keys, values))
     values, scores, step = values.reshape(len(names), -1), keys @ query, 70
-    weights = scores.softmax(0) if weights is None else torch.as_tensor(weights).detach().float()
+    weights = scores.softmax(0) if weights is None else _tensor(weights)
     middle = 20 + step * len(names) / 2
     ax = canvas(864, 115 + step * len(names), title)
     asks = grid(ax, 85, middle, query, "query", name="query", shape=query_name)
-    bar = box(ax, 450, middle, "", "norm", 34, step * len(names) - 16)
-    label(ax, 450, middle, "softmax", rotation=90)
-    total = operation(ax, 705, middle, "+")
-    mixed = grid(ax, 800, middle, weights @ values, "value", name="output")
+    bar = box(ax, 450, middle, "softmax", "norm", 34, step * len(names) - 16, rotation=90)
+    total, mixed = operation(ax, 705, middle, "+"), grid(ax, 800, middle, weights @ values, "value", name="output")
     arrow(ax, total.right, mixed.left)
     for text, x in (("keys", 265), ("scores", 370), ("weights", 530), ("values", 625)):
         label(ax, x, 48 + step * len(names), text, weight="bold", va="baseline")
@@ -185,18 +183,15 @@ def soft_lookup(
         y = middle + step * ((len(names) - 1) / 2 - i)
         key, value = grid(ax, 265, y, keys[i], "key", name=name), grid(ax, 625, y, values[i], "value")
         score, weight = grid(ax, 370, y, scores[i]), grid(ax, 530, y, weights[i], "weights")
-        arrow(ax, asks.right, key.left)
-        arrow(ax, key.right, score.left)
-        arrow(ax, score.right, (bar.left[0], y))
+        for start, end in ((asks.right, key.left), (key.right, score.left), (score.right, (bar.left[0], y))):
+            arrow(ax, start, end)
         arrow(ax, (bar.right[0], y), weight.left)
         label(ax, (weight.right[0] + value.left[0]) / 2, y, "×", LARGE)
         arrow(ax, value.right, total[:2], width=0.8 + 9 * float(weights[i]), color=EDGES["value"], head=False)
     return ax
 
 
-def attention_steps(
-    X, Q, K, V, tokens, scaled=False, title="Attention for all tokens at once: project, compare, softmax, mix"
-):
+def attention_steps(X, Q, K, V, tokens, scaled=False, title="Attention for all tokens: project, compare, softmax, mix"):
     """Draw X → Q, K, V → scores → weights → output, with numbers and shapes.
 
     Args:
@@ -206,8 +201,8 @@ def attention_steps(
         tokens: T strings.
         scaled: whether the scores are divided by √d_k.
     """
-    X, Q, K, V = (torch.as_tensor(t).detach().float() for t in (X, Q, K, V))
-    scores = Q @ K.T / (Q.size(1) ** 0.5 if scaled else 1)
+    X, Q, K, V = (_tensor(numbers) for numbers in (X, Q, K, V))
+    weights = (Q @ K.T / (Q.size(1) ** 0.5 if scaled else 1)).softmax(-1)
     step = 26 * len(tokens) + 62
     low, middle, high = (40 + 13 * len(tokens) + step * row for row in range(3))
     between = (middle + high) / 2
@@ -217,29 +212,22 @@ def attention_steps(
         return grid(ax, x, y, numbers, kind, name=name, shape=str(tuple(numbers.shape)), **how)
 
     x = matrix(115, middle, X, "plain", "$X$", rows=tokens)
-    q, k = matrix(290, high, Q, "query", "$Q$ queries"), matrix(290, middle, K, "key", "$K$ keys")
-    v = matrix(290, low, V, "value", "$V$ values")
     compare, mix = operation(ax, 375, between, "×"), operation(ax, 735, between, "×")
-    s = matrix(465, between, scores, "plain", "scores")
-    w = matrix(635, between, scores.softmax(-1), "weights", "weights", rows=(), columns=())
-    o = matrix(808, between, scores.softmax(-1) @ V, "value", "output")
-    for part, name in ((q, "$W_Q$"), (k, "$W_K$"), (v, "$W_V$")):
+    s, w = matrix(465, between, Q @ K.T, "plain", "scores"), matrix(635, between, weights, "weights", "weights")
+    o = matrix(808, between, weights @ V, "value", "output")
+    ends = {"query": (Q, high, compare.top, compare.x), "key": (K, middle, compare.bottom, compare.x),
+            "value": (V, low, mix.bottom, mix.x)}  # fmt: skip
+    for (kind, (numbers, y, end, turn)), name, plural in zip(ends.items(), "QKV", ("queries", "keys", "values")):
+        part = matrix(290, y, numbers, kind, f"${name}$ {plural}")
         arrow(ax, x.right, part.left)
-        label(ax, 210, (x.y + part.y) / 2 + (18 if part.y >= x.y else -18), name, SYMBOL)
-    arrow(ax, q.right, compare.top, (compare.x, q.y))
-    arrow(ax, k.right, compare.bottom, (compare.x, k.y))
-    arrow(ax, v.right, mix.bottom, (mix.x, v.y))
-    label(ax, compare.x + 8, (between + middle) / 2, "$K^\\top$", SYMBOL, ha="left")
-    for start, end in ((compare.right, s.left), (s.right, w.left), (w.right, mix.left), (mix.right, o.left)):
-        arrow(ax, start, end)
-    label(
-        ax,
-        (s.right[0] + w.left[0]) / 2,
-        between + 8,
-        "÷ $\\sqrt{d_k}$\nsoftmax" if scaled else "softmax",
-        va="bottom",
-        size=SMALL,
-    )
+        label(ax, 210, (x.y + y) / 2 + (18 if y >= x.y else -18), f"$W_{name}$", SYMBOL)
+        arrow(ax, part.right, end, (turn, y))
+    for start, end in ((compare, s), (s, w), (w, mix), (mix, o)):
+        arrow(ax, start.right, end.left)
+    middle = (s.right[0] + w.left[0]) / 2
+    label(ax, middle, between + 8, "softmax", SMALL, va="bottom")
+    if scaled:
+        label(ax, middle, between + 24, r"÷ $\sqrt{d_k}$", SYMBOL, va="bottom")
     return ax
 
 
@@ -366,14 +354,14 @@ def recurrent_network(tokens, cell="RNN", title="A recurrent network reads one w
     arrow(ax, loop.right, loop.top, (150, 140), (150, 190), (90, 190))
     label(ax, 120, 202, "state", SMALL)
     label(ax, 192, 140, "=", LARGE)
-    state = grid(ax, 235, 140, np.zeros((3, 1)), "state", written=False, name="$h_0$")
+    state = blank(ax, 235, 140, 3, 1, "state", name="$h_0$")
     for t, token in enumerate(tokens):
         x = 235 + unit * (t + 0.5)
         part = box(ax, x, 140, cell, "module", min(60, unit - 52), 44)
         word = box(ax, x, 55, token, "tokens", min(unit - 6, 90), 30, SMALL)
         arrow(ax, word.top, part.bottom)
         arrow(ax, state.right, part.left)
-        state = grid(ax, x + unit / 2, 140, np.zeros((3, 1)), "state", written=False, name=f"$h_{{{t + 1}}}$")
+        state = blank(ax, x + unit / 2, 140, 3, 1, "state", name=f"$h_{{{t + 1}}}$")
         arrow(ax, part.right, state.left)
     label(ax, 530, 225, "the same cell at every word; its state is all that it remembers", color=QUIET)
     return ax
@@ -424,13 +412,13 @@ def _steps(ax, texts, places):
 
 def _look(ax, source, weights, query, *via):
     """Draw the encoder's states, the weights that a query gives them, and the context, which is returned."""
-    weights = torch.as_tensor(weights).detach().float()
+    weights = _tensor(weights)
     unit = 560 / len(source)
-    context = grid(ax, 560, 285, np.zeros((1, 4)), "value", written=False)
+    context = blank(ax, 560, 285, 1, 4, "value")
     label(ax, 520, 285, "context", ha="right")
     for i, word in enumerate(source):
         x = 280 + unit * (i + 0.5)
-        state = grid(ax, x, 100, np.zeros((3, 1)), "key", written=False)
+        state = blank(ax, x, 100, 3, 1, "key")
         label(ax, x, 60, word, SMALL)
         label(ax, x + 12, 100, f"$h_{{{i + 1}}}$", SYMBOL, ha="left")
         weight = grid(ax, x, 175, weights[i], "weights")
@@ -451,14 +439,14 @@ def bahdanau_step(source, weights, last_word, next_word, title="Bahdanau: the st
         last_word, next_word: what was written before, and what is written now.
     """
     ax = canvas(864, 610, title)
-    before = grid(ax, 110, 285, np.zeros((1, 4)), "query", written=False)
+    before = blank(ax, 110, 285, 1, 4, "query")
     label(ax, 120, 320, "state before $s_{t-1}$", SYMBOL, ha="left")
     context = _look(ax, source, weights, before.bottom, (110, 175))
     gru, word = box(ax, 560, 375, "GRU", width=90), box(ax, 740, 375, f"last word: {last_word}", "tokens", 170)
     arrow(ax, before.top, gru.left, (110, 375))
     arrow(ax, context.top, gru.bottom)
     arrow(ax, word.left, gru.right)
-    after = grid(ax, 560, 435, np.zeros((1, 4)), "state", written=False)
+    after = blank(ax, 560, 435, 1, 4)
     label(ax, 600, 435, "state after $s_t$", SYMBOL, ha="left")
     arrow(ax, gru.top, after.bottom)
     readout, out = box(ax, 560, 490, "read-out", width=110), box(ax, 560, 550, f"next word: {next_word}", "tokens", 170)
@@ -479,14 +467,14 @@ def luong_step(source, weights, last_word, next_word, input_feeding=True, title=
         input_feeding: whether the step is also fed what the step before it has found.
     """
     ax = canvas(864, 580, title)
-    state = grid(ax, 110, 175, np.zeros((1, 4)), "query", written=False)
+    state = blank(ax, 110, 175, 1, 4, "query")
     label(ax, 120, 208, "state after $s_t$", SYMBOL, ha="left")
     context = _look(ax, source, weights, state.right)
     gru, word = box(ax, 110, 105, "GRU", width=80), box(ax, 110, 35, f"last word: {last_word}", "tokens", 160)
-    before = grid(ax, 28, 105, np.zeros((4, 1)), "state", written=False)
+    before = blank(ax, 28, 105, 4, 1)
     label(ax, 28, 150, "$s_{t-1}$", SYMBOL)
     combine = box(ax, 560, 375, "combine", width=110)
-    found = grid(ax, 560, 440, np.zeros((1, 4)), "state", written=False)
+    found = blank(ax, 560, 440, 1, 4)
     out = box(ax, 560, 510, f"next word: {next_word}", "tokens", 170)
     for start, end in ((word.top, gru.bottom), (before.right, gru.left), (gru.top, state.bottom),
                        (context.top, combine.bottom), (combine.top, found.bottom), (found.top, out.bottom)):  # fmt: skip
@@ -494,7 +482,7 @@ def luong_step(source, weights, last_word, next_word, input_feeding=True, title=
     arrow(ax, state.top, combine.left, (110, 375))
     label(ax, 520, 440, r"what the step found $\tilde{h}_t$", SYMBOL, ha="right")
     if input_feeding:
-        fed = grid(ax, 215, 105, np.zeros((4, 1)), "state", written=False)
+        fed = blank(ax, 215, 105, 4, 1)
         arrow(ax, fed.left, gru.right, line="--")
         label(ax, 215, 150, r"$\tilde{h}_{t-1}$", SYMBOL)
         arrow(ax, found.right, (740, 440), line="--")
@@ -513,50 +501,36 @@ def split_heads(tokens, d_model=8, num_heads=2, weights=None, title="Split the w
         d_model, num_heads: the width, and how many slices it is cut into.
         weights: (H, T, T); default: no numbers, each head its own diagonal.
     """
-    size, width = len(tokens), d_model // num_heads
-    shown = weights is not None
-    maps = torch.stack([torch.eye(size).roll(-h, 1) for h in range(num_heads)]) if weights is None else weights
-    lane = max(26 * size if shown else 18 * size, 16 * size) + 62
-    ax = canvas(864, max(num_heads * lane, 3 * (16 * size + 60)) + 70, title)
-    middle = (ax.get_ylim()[1] - 50) / 2 + 6
-    kinds, step = ("query", "key", "value"), 16 * size + 60
-    joined = grid(
-        ax, 782, middle, np.zeros((size, d_model)), "value", written=False, name="joined", shape=f"({size}, {d_model})"
-    )
-    for number, (kind, name) in enumerate(zip(kinds, "QKV")):
-        whole = grid(ax, 110, middle + step * (1 - number), np.zeros((size, d_model)), kind, written=False,
-                     rows=tokens, name=f"${name}$", shape=f"({size}, {d_model})")  # fmt: skip
-        for h in range(1, num_heads):
-            x = whole.left[0] + 16 * width * h
-            ax.plot([x, x], [whole.bottom[1] - 4, whole.top[1] + 4], color=INK, lw=2.6, zorder=4)
-    ends = (middle + 1.3 * step, middle - 1.3 * step)
-    ax.plot([182, 190, 190, 182], [ends[0], ends[0], ends[1], ends[1]], color=QUIET, lw=1.4)
-    for h in range(num_heads):
-        y = middle + lane * ((num_heads - 1) / 2 - h)
-        for number, (kind, name) in enumerate(zip(kinds, "QKV")):
-            x = 270 + number * (16 * width + 12)
-            grid(ax, x, y, np.zeros((size, width)), kind, written=False, name=f"${name}_{h + 1}$")
-        pattern = grid(
-            ax,
-            535,
-            y,
-            maps[h],
-            "weights",
-            (34, 24) if shown else (18, 18),
-            written=shown,
-            name=f"weights, head {h + 1}",
-            size=8.5,
-        )
-        slices = frame(ax, 270 + 16 * width + 12, y + 8, 3 * 16 * width + 44, 16 * size + 46)
-        arrow(ax, (190, middle), slices.left)
-        arrow(ax, slices.right, pattern.left)
-        out = grid(ax, 645, y, np.zeros((size, width)), "value", written=False, name=f"head {h + 1}")
-        arrow(ax, pattern.right, out.left)
-        arrow(ax, out.right, joined.left)
-    projection = box(ax, 782, joined.bottom[1] - 62, "$W_O$", width=70)
+    size, width, shape = len(tokens), d_model // num_heads, f"({len(tokens)}, {d_model})"
+    diagonals = torch.stack([torch.eye(size).roll(-head, 1) for head in range(num_heads)])
+    maps, cell = (diagonals, (18, 18)) if weights is None else (_tensor(weights), (34, 24))
+    lane, step = cell[1] * size + 64, 16 * size + 60
+    height = max(num_heads * lane, 3 * step) + 70
+    ax, middle = canvas(864, height, title), height / 2 - 19
+    for number, kind in enumerate(("query", "key", "value")):
+        y, name = middle + step * (1 - number), "QKV"[number]
+        whole = blank(ax, 110, y, size, d_model, kind, rows=tokens, name=f"${name}$", shape=shape)
+        for head in range(1, num_heads):
+            x = whole.left[0] + 16 * width * head
+            ax.plot([x, x], [y - 8 * size - 4, y + 8 * size + 4], color=INK, lw=2.6, zorder=4)
+    ends = [middle + 1.3 * step, middle - 1.3 * step]
+    ax.plot([182, 190, 190, 182], [ends[0], *ends, ends[1]], color=QUIET, lw=1.4)
+    joined = blank(ax, 782, middle, size, d_model, "value", name="joined", shape=shape)
+    projection = box(ax, 782, joined.bottom[1] - 62, "$W_O$", width=70, size=SYMBOL)
     arrow(ax, (782, joined.bottom[1] - 24), projection.top)
     arrow(ax, projection.bottom, (782, projection.bottom[1] - 26))
     label(ax, 782, projection.bottom[1] - 36, "output")
+    for head in range(num_heads):
+        y = middle + lane * ((num_heads - 1) / 2 - head)
+        for number, kind in enumerate(("query", "key", "value")):
+            name = f"${'QKV'[number]}_{head + 1}$"
+            blank(ax, 248 + 8 * width + number * (16 * width + 12), y - 8, size, width, kind, name=name)
+        slices = frame(ax, 260 + 24 * width, y, 48 * width + 48, 16 * size + 46)
+        pattern = grid(ax, 535, y, maps[head], "weights", cell, written=weights is not None, name=f"weights {head + 1}")
+        out = blank(ax, 645, y, size, width, "value", name=f"head {head + 1}")
+        arrow(ax, (190, middle), slices.left)
+        for start, end in ((slices, pattern), (pattern, out), (out, joined)):
+            arrow(ax, start.right, end.left)
     return ax
 
 
@@ -605,38 +579,30 @@ def transformer_map(sections=None, num_layers="N", title="The Transformer, as it
     Raises:
         ValueError: a part that is not on the map.
     """
-    ax = canvas(864, 765, title)
-    sublayers = (("self-attention", "feed-forward"), ("masked self-attention", "cross-attention", "feed-forward"))
-    for number, (x, side) in enumerate(((120, 1), (744, -1))):
-        name, shape = (("source", "(B, S)"), ("target so far", "(B, T)"))[number]
-        ids = box(ax, x, 40, f"{name}: ids {shape}", "tokens", 190)
-        embedding = box(ax, x, 98, "embedding · √d + positions", "module", 230)
-        parts, top = _layer(ax, x, 150, sublayers[number], True, side)
-        frame(
-            ax,
-            x + 110 * side,
-            (top + 160) / 2,
-            324,
-            top - 112,
-            f"{num_layers} × {('encoder', 'decoder')[number]} layer",
-            ha=("right", "left")[number],
-        )
-        norm = box(ax, x, top + 54, "norm", "norm", 84, 26)
-        arrow(ax, ids.top, embedding.bottom)
-        arrow(ax, embedding.top, (x, 146), width=3, color="#777777", head=False)
-        arrow(ax, (x, top), norm.bottom, width=3, color="#777777")
-        if not number:
-            memory = norm
-    cross = parts[1]
-    arrow(ax, memory.top, cross.left, (120, 500), (432, 500), (432, cross.y))
+    ax, stream = canvas(864, 765, title), {"width": 3, "color": "#777777"}
+    stacks = (
+        ("encoder", "source: ids (B, S)", 120, 1, "right", ("self-attention", "feed-forward")),
+        ("decoder", "target so far: ids (B, T)", 744, -1, "left",
+         ("masked self-attention", "cross-attention", "feed-forward")),
+    )  # fmt: skip
+    norms = []
+    for name, ids, x, side, ha, sublayers in stacks:
+        ids, embedding = box(ax, x, 40, ids, "tokens", 200), box(ax, x, 98, "embedding · √d + positions", width=230)
+        chain(ax, ids, embedding)
+        parts, top = _layer(ax, x, 150, sublayers, True, side)
+        frame(ax, x + 110 * side, (top + 160) / 2, 324, top - 112, f"{num_layers} × {name} layer", ha=ha)
+        norms.append(box(ax, x, top + 54, "norm", "norm", 84, 26))
+        arrow(ax, embedding.top, (x, 150), head=False, **stream)
+        arrow(ax, (x, top), norms[-1].bottom, **stream)
+    arrow(ax, norms[0].top, parts[1].left, (120, 500), (432, 500), (432, parts[1].y))
     label(ax, 276, 508, "memory (B, S, d_model):\nkeys and values", va="bottom")
-    output = box(ax, 744, 655, "output: logits (B, T, V)", "module", 190)
-    arrow(ax, norm.top, output.bottom)
+    output = box(ax, 744, 655, "output: logits (B, T, V)", width=190)
+    chain(ax, norms[1], output)
     arrow(ax, output.top, (744, 700))
     label(ax, 744, 712, "next token")
     places = {
-        "tokens": (432, 40), "embedding": (432, 98), "encoder layer": (432, 200), "decoder layer": (842, 330),
-        "masks": (480, 226), "final norm": (680, norm.y), "output": (620, 655), "decoding": (670, 712),
+        "tokens": (432, 40), "embedding": (432, 98), "encoder layer": (40, 280), "decoder layer": (832, 330),
+        "masks": (490, 226), "final norm": (670, norms[1].y), "output": (620, 655), "decoding": (670, 712),
     }  # fmt: skip
     for part, section in (sections or {}).items():
         if part not in places:
@@ -653,29 +619,23 @@ def cache_step(tokens, title="One step of decoding, without a cache and with one
     """
     ax, count = canvas(864, 370, title), len(tokens)
     unit = min(64, 320 / count)
-    for panel, (name, x) in enumerate((("without a cache", 105), ("with a cache", 535))):
+    rows = (("queries", "query", 262), ("keys", "key", 202), ("values", "value", 142))
+    said = (f"computes {3 * count} vectors in each layer,\n{3 * count - 3} of them again",
+            f"computes 3 vectors in each layer,\nreads {2 * count - 2} that are kept")  # fmt: skip
+    for cached, (name, x) in enumerate((("without a cache", 105), ("with a cache", 535))):
         label(ax, x + unit * count / 2, 318, name, weight="bold")
+        label(ax, x + unit * count / 2, 42, said[cached], color=INK if cached else WRONG)
+        for plural, kind, y in rows:
+            label(ax, x - 10, y, plural, ha="right")
+            for j in range(count - 1):
+                place = x + unit * (j + 0.5)
+                if not cached:
+                    box(ax, place, y, "again", "wrong", unit - 10, 36, 9, color=WRONG)
+                elif kind != "query":
+                    box(ax, place, y, "read", "norm", unit - 10, 36, 9, line="--", color=EDGES[kind])
+            box(ax, x + unit * (count - 0.5), y, "new", kind, unit - 10, 36, 9)
         for j, token in enumerate(tokens):
-            label(ax, x + unit * (j + 0.5), 88, token, SMALL, weight="bold" if j == count - 1 else "normal")
-            for row, kind in enumerate(("query", "key", "value")):
-                y = 262 - 60 * row
-                new, again = j == count - 1, j < count - 1 and not panel
-                if j == 0:
-                    label(ax, x - 10, y, {"query": "queries", "key": "keys", "value": "values"}[kind], ha="right")
-                if panel and not new and kind == "query":
-                    continue
-                part = box(ax, x + unit * (j + 0.5), y, "", "wrong" if again else kind if new else "norm", unit - 10, 36,
-                           line="-" if new or again else "--")  # fmt: skip
-                if again:
-                    label(ax, part.x, y, "again", 9, WRONG)
-                elif not new:
-                    label(ax, part.x, y, "read", 9, EDGES[kind])
-                else:
-                    label(ax, part.x, y, "new", 9)
-    for panel, x in enumerate((105, 535)):
-        said = (f"computes {3 * count} vectors in each layer,\n{3 * count - 3} of them again",
-                f"computes 3 vectors in each layer,\nreads {2 * count - 2}")[panel]  # fmt: skip
-        label(ax, x + unit * count / 2, 42, said, color=INK if panel else WRONG)
+            label(ax, x + unit * (j + 0.5), 96, token, SMALL, weight="bold" if j == count - 1 else "normal")
     return ax
 
 
@@ -684,10 +644,10 @@ def _letters(ax, x, y, symbols, unit, known, marked=None):
     parts = []
     for i, symbol in enumerate(symbols):
         kind = "wrong" if i == marked else "tokens" if i in known else "norm"
-        parts.append(box(ax, x + unit * (i + 0.5), y, "", kind, unit - 3, 32, line="-" if i in known else ":"))
-        special = symbol == "<BOS>"
-        label(ax, parts[-1].x, y, "BOS" if special else symbol, 8.5 if special else USUAL, rotation=90 * special,
-              color=WRONG if i == marked else INK if i in known else "#767676")  # fmt: skip
+        how = {"rotation": 90, "size": 8.5} if symbol == "BOS" else {}
+        how["color"] = WRONG if i == marked else INK if i in known else "#767676"
+        line = "-" if i in known else ":"
+        parts.append(box(ax, x + unit * (i + 0.5), y, symbol, kind, unit - 3, 32, line=line, **how))
     return parts
 
 
@@ -699,40 +659,33 @@ def two_models(word, position, sizes=("1 layer, 1 head", "2 + 2 layers, 4 heads"
         position: how many of its letters are written.
         sizes: what is said of the two.
     """
-    ax = canvas(864, 400, title or f"What comes after {word[:position]!r}? Two models")
-    symbols, far = ["<BOS>", *word], range(len(word) + 1)
-    unit, known = min(24, 250 / len(symbols)), range(position + 1)
-    starts = (25, 305, 590)
-    names = (("MiniFormer", sizes[0]), ("FullTransformer", sizes[1]), ("", ""))
-    for (name, size), x in zip(names, (25 + unit * len(symbols) / 2, 570, 0)):
-        label(ax, x, 350, name, weight="bold")
-        label(ax, x, 328, size, color=QUIET)
-    columns = [_letters(ax, x, 60, symbols, unit, far if i == 1 else known) for i, x in enumerate(starts)]
-    outputs = _letters(ax, starts[1], 160, [""] * len(symbols), unit, far)
-    for part in outputs:
-        for letter in columns[1]:
-            arrow(ax, letter.top, part.bottom, width=0.4, color="#aaaaaa", head=False)
-    for column in (columns[0], columns[2]):
-        x = column[position].x
-        node = box(ax, x, 160, "", "attention", unit - 3, 32)
-        label(ax, x - 18, 168, "self-attention", SMALL, ha="right")
-        for letter in column[: position + 1]:
-            arrow(ax, letter.top, node.bottom, width=1.1)
-        out = box(ax, x, 285, "next letter?", "tokens", 110)
-        last = node
-        if column is columns[2]:
-            last = box(ax, x, 225, "", "attention", unit - 3, 32)
-            arrow(ax, node.top, last.bottom)
-            memory = frame(ax, (outputs[0].x + outputs[-1].x) / 2, 160, unit * len(symbols) + 8, 44, color=INK)
-            arrow(ax, memory.top, last.left, (memory.x, 225))
-            label(ax, memory.x + 10, 238, "cross-attention", SMALL, ha="left")
-        arrow(ax, last.top, out.bottom)
-    for text, x in (
-        ("causal self-attention", starts[0]),
-        ("encoder: reads in both directions", starts[1]),
-        ("decoder: causal", starts[2]),
-    ):
+    ax = canvas(864, 400, title or f"What comes after {word[:position]!r}? Two models, two ways to read")
+    symbols, every, known = ["BOS", *word], range(len(word) + 1), range(position + 1)
+    unit = min(24, 250 / len(symbols))
+    for name, size, x in zip(("MiniFormer", "FullTransformer"), sizes, (25 + unit * len(symbols) / 2, 570)):
+        label(ax, x, 352, name, weight="bold")
+        label(ax, x, 330, size, color=QUIET)
+    tops = []
+    for text, x in (("causal self-attention", 25), ("causal self-attention", 590)):
         label(ax, x + unit * len(symbols) / 2, 26, text, SMALL, QUIET)
+        column = _letters(ax, x, 60, symbols, unit, known)
+        node = box(ax, column[position].x, 160, "", "attention", unit - 3, 32)
+        for letter in column[: position + 1]:
+            chain(ax, letter, node, width=1.1)
+        tops.append(node)
+    label(ax, 305 + unit * len(symbols) / 2, 26, "encoder: self-attention in both directions", SMALL, QUIET)
+    source, memory = (
+        _letters(ax, 305, y, letters, unit, every) for y, letters in ((60, symbols), (160, [""] * len(every)))
+    )
+    for part in memory:
+        for letter in source:
+            chain(ax, letter, part, width=0.4, color="#aaaaaa", head=False)
+    around = frame(ax, 305 + unit * len(symbols) / 2, 160, unit * len(symbols) + 8, 44, color=INK)
+    cross = box(ax, tops[1].x, 225, "", "attention", unit - 3, 32)
+    arrow(ax, around.top, cross.left, (around.x, 225))
+    label(ax, around.x + 10, 237, "cross-attention to every letter", SMALL, ha="left")
+    chain(ax, tops[0], box(ax, tops[0].x, 285, "next letter?", "tokens", 110))
+    chain(ax, tops[1], cross, box(ax, cross.x, 285, "next letter?", "tokens", 110))
     return ax
 
 
@@ -744,44 +697,29 @@ def leak_path(word, position, masked=(), title=None):
         position: how many of its letters are written; the next one is asked for.
         masked: where the future is hidden: "cross", "encoder", both or neither.
     """
-    unknown = set(masked) - {"cross", "encoder"}
-    if unknown:
-        raise ValueError(f"masked names {sorted(unknown)}; the places are 'cross' and 'encoder'")
-    answer, through = word[position], position + 1 if "cross" not in masked else position
-    leaks = "cross" not in masked or "encoder" not in masked
+    if unknown := sorted({*masked} - {"cross", "encoder"}):
+        raise ValueError(f"masked names {unknown}; the places are 'cross' and 'encoder'")
+    answer, leaks = word[position], len({*masked}) < 2
     if not title and leaks:
         title = f"The answer {answer!r} {'still ' if masked else ''}reaches the decoder that is asked for it"
-    ax = canvas(864, 400, title or f"No way is left for the answer {answer!r}")
-    symbols, known = ["<BOS>", *word], range(position + 1)
-    unit = min(36, 390 / len(symbols))
-    source = _letters(ax, 25, 70, symbols, unit, range(len(symbols)), position + 1)
-    memory = _letters(ax, 25, 190, [""] * len(symbols), unit, range(len(symbols)), through if leaks else None)
-    target = _letters(ax, 455, 70, symbols, unit, known)
-    node = box(ax, target[position].x, 250, "", "wrong" if leaks else "attention", unit - 3, 32)
-    out = box(ax, node.x, 330, f"next: {answer}!" if leaks else "next: ?", "wrong" if leaks else "tokens", 90)
+    ax, symbols = canvas(864, 380, title or f"No way is left for the answer {answer!r}"), ["BOS", *word]
+    unit, every, through = min(36, 390 / len(symbols)), range(len(symbols)), position + ("cross" not in masked)
+    middle, color, width = 25 + unit * len(symbols) / 2, *((WRONG, 3) if leaks else (INK, 1.4))
+    source, target = (
+        _letters(ax, 25, 70, symbols, unit, every, position + 1),
+        _letters(ax, 455, 70, symbols, unit, range(position + 1)),
+    )
+    memory = _letters(ax, 25, 180, [""] * len(symbols), unit, every, through if leaks else None)
+    node = box(ax, target[position].x, 240, "", "wrong" if leaks else "attention", unit - 3, 32)
+    out = box(ax, node.x, 310, f"next: {answer}" if leaks else "next: ?", "wrong" if leaks else "tokens", 90)
     for letter in target[: position + 1]:
-        arrow(ax, letter.top, node.bottom)
-    color, width = (WRONG, 3) if leaks else (INK, 1.4)
-    arrow(ax, source[position + 1 if leaks else position].top, memory[through].bottom, color=color, width=width)
-    arrow(ax, memory[through].top, node.left, (memory[through].x, 250), color=color, width=width)
-    arrow(ax, node.top, out.bottom, color=color, width=width)
-    label(
-        ax,
-        memory[through].x + 10,
-        262,
-        "cross-attention" + (", future hidden" if "cross" in masked else ""),
-        SMALL,
-        color,
-        ha="left",
-    )
-    middle = 25 + unit * len(symbols) / 2
-    label(
-        ax,
-        middle,
-        36,
-        "encoder: the whole word" + (", future hidden" if "encoder" in masked else ", in both directions"),
-        SMALL,
-        QUIET,
-    )
+        chain(ax, letter, node)
+    chain(ax, source[position + leaks], memory[through], color=color, width=width)
+    arrow(ax, memory[through].top, node.left, (memory[through].x, 240), color=color, width=width)
+    chain(ax, node, out, color=color, width=width)
+    cross = "cross-attention" + (", the future hidden" if "cross" in masked else ", nothing hidden")
+    encoder = "encoder: " + ("the future hidden" if "encoder" in masked else "the whole word, in both directions")
+    label(ax, memory[through].x + 10, 254, cross, SMALL, color, ha="left")
+    label(ax, middle, 36, encoder, SMALL, QUIET)
     label(ax, middle + 430, 36, "decoder: the letters so far", SMALL, QUIET)
     return ax
