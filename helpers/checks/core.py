@@ -31,6 +31,7 @@ tries an exercise with right and wrong answers and with every small change of it
 
 import contextlib
 import copy
+import functools
 import inspect
 import io
 import linecache
@@ -138,11 +139,9 @@ class Exercise:
 
         Only the inputs tell on which the answer or the mistake is not right.
         """
-        answers, right = ([self._run(f, case) for case in self.cases] for f in (function, self.reference))
+        answers, right = self._runs(function), self._known[0]
         best, guess = 0.5, None
-        for mistake, hint in self.mistakes:
-            wrong = self.function_of(mistake)
-            made = [self._run(wrong, case) for case in self.cases]
+        for made, (_, hint) in zip(self._known[1:], self.mistakes):
             same = [self._alike(*three) for three in zip(answers, made, self.cases)]
             if not same[failing]:
                 continue
@@ -156,6 +155,14 @@ class Exercise:
                 best = sum(telling) / len(telling)
                 guess = f"a guess, which fits {sum(same)} of {len(same)} inputs: {hint}"
         return guess
+
+    def _runs(self, function):
+        return [self._run(function, case) for case in self.cases]
+
+    @functools.cached_property
+    def _known(self):
+        """What becomes of the cases: by the reference, and by each mistake."""
+        return [self._runs(self.reference), *(self._runs(self.function_of(mistake)) for mistake, _ in self.mistakes)]
 
     def _alike(self, one, other, case):
         if one.error is not None or other.error is not None:

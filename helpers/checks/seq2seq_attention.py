@@ -1,25 +1,13 @@
-"""The exercises of chapter 2, first half: both scores, the loss without padding, dropped attention weights.
+"""The exercises of chapter 2."""
 
-The second half is in `helpers.checks.seq2seq_decoding`.
-"""
-
-import copy
 import math
 
 import torch
 from torch.nn import functional as F
 
-from helpers.checks.compare import difference, show
-from helpers.checks.core import Exercise, Outcome
-
-
-def _random(*shape, seed=0, scale=1.0):
-    return scale * torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
-def _mask(*lengths, width=None):
-    """Return which of the words are real, (B, width), True = may attend."""
-    return torch.arange(width or max(lengths)) < torch.tensor(lengths).unsqueeze(1)
+from helpers.checks.compare import difference
+from helpers.checks.core import Exercise, then
+from helpers.checks.shared import random, real
 
 
 def _softmax_like(scores, mask, how="right", dim=-1):
@@ -77,28 +65,28 @@ def _additive_like(how="right", dim=-1, score=_tanh_of_sum):
 def _additive_case(mask, query_size, key_size, hidden, seed):
     B, T = mask.shape
     return (
-        _random(B, query_size, seed=seed), _random(B, T, key_size, seed=seed + 1),
-        _random(query_size, hidden, seed=seed + 2), _random(key_size, hidden, seed=seed + 3),
-        _random(hidden, seed=seed + 4), mask,
+        random(B, query_size, seed=seed), random(B, T, key_size, seed=seed + 1),
+        random(query_size, hidden, seed=seed + 2), random(key_size, hidden, seed=seed + 3),
+        random(hidden, seed=seed + 4), mask,
     )  # fmt: skip
 
 
 _one = torch.ones(1, 1)
 _low_scores = (
     torch.ones(2, 1), torch.tensor([[[1.0], [2.0], [3.0]], [[3.0], [1.0], [2.0]]]), _one, _one,
-    torch.tensor([-1e6]), _mask(2, 3),
+    torch.tensor([-1e6]), real(2, 3),
 )  # fmt: skip
 
 _additive_weights = Exercise(
     name="additive_weights",
     reference=_additive_like(),
     cases=[
-        (torch.zeros(1, 1), torch.tensor([[[0.0], [0.854]]]), _one, _one, torch.ones(1), _mask(2)),
-        _additive_case(_mask(3), 2, 2, 2, 1),
-        _additive_case(_mask(3, 2), 2, 2, 2, 6),
-        _additive_case(_mask(1, 4, 2), 3, 5, 4, 11),
+        (torch.zeros(1, 1), torch.tensor([[[0.0], [0.854]]]), _one, _one, torch.ones(1), real(2)),
+        _additive_case(real(3), 2, 2, 2, 1),
+        _additive_case(real(3, 2), 2, 2, 2, 6),
+        _additive_case(real(1, 4, 2), 3, 5, 4, 11),
         _low_scores,
-        _additive_case(_mask(3, 0), 4, 4, 4, 16),
+        _additive_case(real(3, 0), 4, 4, 4, 16),
         _additive_case(torch.tensor([[True, False, True, False], [False, True, True, True]]), 6, 4, 8, 21),
     ],
     meaning="For one state of the decoder, these weights say where to read.",
@@ -156,8 +144,8 @@ def _last_step_only(states, keys, w, mask):
 def _luong_case(mask, steps, state_size, key_size, seed):
     B, T = mask.shape
     return (
-        _random(B, steps, state_size, seed=seed), _random(B, T, key_size, seed=seed + 1),
-        _random(state_size, key_size, seed=seed + 2), mask,
+        random(B, steps, state_size, seed=seed), random(B, T, key_size, seed=seed + 1),
+        random(state_size, key_size, seed=seed + 2), mask,
     )  # fmt: skip
 
 
@@ -165,12 +153,12 @@ _luong_context = Exercise(
     name="luong_context",
     reference=_luong_like(),
     cases=[
-        (torch.ones(1, 1, 1), torch.tensor([[[0.0], [0.6931]]]), _one, _mask(2)),
-        _luong_case(_mask(3), 2, 2, 2, 1),
-        _luong_case(_mask(3, 2), 2, 2, 2, 4),
-        _luong_case(_mask(5, 1, 3), 4, 3, 2, 7),
-        (torch.full((1, 2, 1), 1e3), torch.tensor([[[-3e3], [-2e3], [-1e3]]]), _one, _mask(2, width=3)),
-        _luong_case(_mask(2, 0), 3, 4, 4, 10),
+        (torch.ones(1, 1, 1), torch.tensor([[[0.0], [0.6931]]]), _one, real(2)),
+        _luong_case(real(3), 2, 2, 2, 1),
+        _luong_case(real(3, 2), 2, 2, 2, 4),
+        _luong_case(real(5, 1, 3), 4, 3, 2, 7),
+        (torch.full((1, 2, 1), 1e3), torch.tensor([[[-3e3], [-2e3], [-1e3]]]), _one, real(2, width=3)),
+        _luong_case(real(2, 0), 3, 4, 4, 10),
         _luong_case(torch.tensor([[False, True, True], [True, False, True]]), 3, 5, 4, 13),
     ],
     meaning="No loop over the steps: two products of matrices serve the whole sentence.",
@@ -242,12 +230,12 @@ _sequence_loss = Exercise(
     reference=_right_loss,
     cases=[
         (torch.tensor([[[0.0, 0.6931]]]), torch.tensor([[1]]), 0),
-        (_random(1, 2, 3, seed=1), torch.tensor([[2, 0]]), 0),
-        (_random(2, 3, 4, seed=2), torch.tensor([[1, 3, 2], [2, 0, 0]]), 0),
-        (_random(2, 3, 4, seed=3), torch.tensor([[0, 3, 2], [2, 0, 1]]), 1),
-        (_random(3, 2, 3, seed=4), torch.tensor([[1, 2], [0, 0], [2, 0]]), 0),
+        (random(1, 2, 3, seed=1), torch.tensor([[2, 0]]), 0),
+        (random(2, 3, 4, seed=2), torch.tensor([[1, 3, 2], [2, 0, 0]]), 0),
+        (random(2, 3, 4, seed=3), torch.tensor([[0, 3, 2], [2, 0, 1]]), 1),
+        (random(3, 2, 3, seed=4), torch.tensor([[1, 2], [0, 0], [2, 0]]), 0),
         (1e4 * torch.tensor([[[1.0, 0.0, -1.0], [0.0, 1.0, -1.0]]]), torch.tensor([[2, 0]]), 1),
-        (_random(4, 6, 11, seed=5), torch.randint(0, 11, (4, 6), generator=torch.Generator().manual_seed(6)), 10),
+        (random(4, 6, 11, seed=5), torch.randint(0, 11, (4, 6), generator=torch.Generator().manual_seed(6)), 10),
     ],
     meaning="A batch with more padding no longer looks easier.",
     mistakes=[
@@ -279,175 +267,306 @@ def check_sequence_loss(function):
     return _sequence_loss.check(function)
 
 
-# 7. Dropped attention weights
+# Coverage
 
 
-class _Words(str):
-    """A text that is shown without quotation marks."""
-
-    __repr__ = str.__str__
-
-
-_EVALUATION = "in evaluation (training=False) nothing is dropped and nothing divided: return the weights as they are"
-_OLD = "divide by 1 - p in training and do nothing in evaluation; here it is the other way round"
-_NONE = "nothing is dropped"
-_PLAIN = "the kept weights are divided by 1 - p, so that the weight of each word stays the same on average"
-_BY_P = "divide by 1 - p, the share that is kept, not by p"
-_SWAPPED = "p is the share that is dropped; here it is the share that is kept"
-_RENORMALISED = "the rows are made to add up to 1 again: only divide by 1 - p. A row that loses all its weights stays 0"
-_ROWS = "whole rows are dropped together: every single weight gets a draw of its own"
-_STEPS = "all steps of a sentence lose the same keys: every single weight gets a draw of its own"
-_BATCH = "all sentences lose the same weights: every single weight gets a draw of its own"
-_FIXED = "the same weights are dropped at every call: draw anew each time"
-_BY_SIZE = "large and small weights are dropped alike; here it depends on their size"
-_EXACT = "each weight is dropped by its own draw, so that their number varies; here it is always the same"
-_DETACHED = "the gradient of a kept weight is 1 / (1 - p), that of a dropped one 0 (was the result detached?)"
+def coverage(weights, target_mask, source_mask, least):
+    total = (weights * target_mask.unsqueeze(-1)).sum(dim=1)  # (B, T_q, T_k) → (B, T_k)
+    total = total * source_mask
+    forgotten = (total < least) & source_mask
+    return total, forgotten.sum(dim=1)  # (B, T_k), (B,)
 
 
-def _renormalised(weights, p, training):
-    kept = weights * (torch.rand(weights.shape) >= p) if training else weights
-    return kept / kept.sum(-1, keepdim=True)
+def _coverage_case(target_mask, source_mask, seed, least=0.5, leak=False):
+    """Return arguments; with `leak` padding receives weight too, as from a model without a mask."""
+    weights = random(len(target_mask), target_mask.size(1), source_mask.size(1), seed=seed, scale=2.0).softmax(-1)
+    if not leak:
+        weights = weights * source_mask.unsqueeze(1)
+        weights = weights / weights.sum(-1, keepdim=True)
+    return weights, target_mask, source_mask, least
 
 
-def _dropped_like(draw=torch.rand_like, divide=lambda p: 1 - p):
-    """Return dropout of weights with other draws, or divided by something else."""
-    return lambda weights, p, training: weights * (draw(weights) >= p) / divide(p) if training else weights
+_each_weight = "((weights * target_mask.unsqueeze(-1)).amax(1) < least)"
+
+check_coverage = Exercise(
+    coverage,
+    cases=[
+        (torch.tensor([[[0.75, 0.25], [0.875, 0.125]]]), real(2), real(2), 0.5),
+        (torch.tensor([[[1.0]]]), real(1), real(1), 1.0),  # exactly the limit: not below it
+        (torch.tensor([[[0.5, 0.375, 0.125], [0.25, 0.5, 0.25], [0.125, 0.75, 0.125]]]), real(2, width=3), real(3), 0.75),
+        _coverage_case(real(3, 2), real(3, 2), 1),
+        _coverage_case(real(2, 5, 3), real(4, 2, 1), 2),
+        _coverage_case(real(3, 3), real(3, 2), 3, least=0.3, leak=True),
+        _coverage_case(real(6, 4), real(7, 5), 4, least=0.8),
+        _coverage_case(real(3, 1, 2).flip(1), real(1, 3, 2).flip(1), 5, leak=True),  # B = T_q = T_k, padding on the left
+        _coverage_case(torch.tensor([[True, False, True], [False, False, False]]), real(4, 2), 6, leak=True),
+        _coverage_case(real(4, 2), real(2, 5), 7, least=0.0),
+    ],
+    meaning="A forgotten word is a question: is it untranslatable, left out, or does its neighbour stand for it?",
+    mistakes=[
+        (" * target_mask.unsqueeze(-1) -> ", "the steps after the end of the translation are counted: use target_mask"),
+        ("target_mask.unsqueeze(-1) -> target_mask.unsqueeze(1)", "target_mask belongs to the steps: unsqueeze(-1) gives"
+         " (B, T_q, 1), while (B, 1, T_q) hides source words"),
+        (("total = total * source_mask -> pass", " & source_mask -> "), "padding is counted among the forgotten words, and"
+         " keeps what it received"),
+        ("total = total * source_mask -> pass", "padding keeps what it received: it must be 0"),
+        (" & source_mask -> ", "padding is counted among the forgotten words: a real word is one where source_mask is"
+         " True"),
+        ("total * source_mask -> total * source_mask / target_mask.sum(1, keepdim=True).clamp(min=1)", "this is the mean"
+         " over the steps; coverage is the total"),
+        ("unsqueeze(-1)).sum( -> unsqueeze(-1)).amax(", "this is the largest weight of each word; coverage is the total"),
+        (f"(total < least) -> {_each_weight}", "a word is forgotten when its TOTAL is below the limit, not when each"
+         " weight is"),
+        ("unsqueeze(-1)).sum(dim=1) -> unsqueeze(-1)).sum(dim=2)", "this is the total of each step, which is 1; add up over the"
+         " steps, dim=1"),
+        ("total < least -> total >= least", "these are the words that are covered; wanted are those below the limit"),
+        ("total < least -> total <= least", "below the limit means less than it: a word that received exactly `least` is"
+         " not forgotten"),
+        (then(lambda result: result[::-1]), "return (total, forgotten), in this order"),
+        (then(lambda result: (result[0], result[1].sum())), "one number for each sentence: (B,)"),
+    ],
+    gradient=True,
+).check  # fmt: skip
 
 
-def _old_dropout(weights, p, training):
-    return weights * (torch.rand(weights.shape) >= p) if training else weights * (1 - p)
+# Short, medium, long
 
 
-def _share_exactly(weights):
-    """Return ranks from 0 to 1 in random order: a fixed share of them is below p."""
-    return (torch.randperm(weights.numel()) / weights.numel()).view(weights.shape)
+def by_length(lengths, values, edges):
+    group = torch.bucketize(lengths, torch.tensor(edges))  # (N,), 0 to len(edges)
+    members = [group == number for number in range(len(edges) + 1)]
+    means = [values[m].mean() for m in members]
+    return torch.stack(means), torch.stack([m.sum() for m in members])
 
 
-class _DropoutExercise(Exercise):
-    """An exercise whose right answers are random: what is compared is what all of them have in common."""
+def _groups_case(number, longest, edges, seed):
+    generator = torch.Generator().manual_seed(seed)
+    lengths = torch.randint(1, longest + 1, (number,), generator=generator)
+    return lengths, torch.randn(number, generator=generator), edges
 
-    def check(self, function):
-        if not callable(function):
-            return super().check(function)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            for case in self.cases:
-                given = copy.deepcopy(case)
-                try:
-                    got = function(*given)
-                    if got is None or got is Ellipsis:
-                        raise NotImplementedError
-                    problem, hint = self._fault(function, case, got)
-                except NotImplementedError:
-                    print(f"not written yet: {self.name}")
-                    return None
-                except Exception as error:  # whatever a reader's code may raise is part of the answer
-                    return self._wrong(case, self._expected(*case), _Words(f"{type(error).__name__}: {error}"))
-                if problem or hint:
-                    return self._wrong(case, self._expected(*case), show(got), problem, hint)
-                if difference(case, given, 0.0):
-                    return self._wrong(case, self._expected(*case), "an input was changed", hint="work on a copy")
-        print(f"✓ {self.name}: right on {len(self.cases)} cases. {self.meaning}")
-        return True
 
-    def _wrong(self, case, expected, got, problem=None, hint=None):
-        return super()._wrong(case, Outcome(), str(got), problem, hint)
+def _sorted_thirds(lengths, values, edges):
+    parts = lengths.argsort(stable=True).tensor_split(len(edges) + 1)
+    return torch.stack([values[p].mean() for p in parts]), torch.tensor([len(p) for p in parts])
 
-    def _expected(self, weights, p, training):
-        if not training or p == 0:
-            return weights
-        return _Words(f"each weight alone either 0 (probability {p}) or divided by {1 - p:.4g}")
 
-    def _fault(self, function, case, got):
-        """Return (problem, hint): what is wrong, and how it comes about where that is known; or (None, None)."""
-        weights, p, training = case
-        problem = difference(weights, got, 1e30)  # type, shape and NaN only
-        if problem:
-            broken = isinstance(got, torch.Tensor) and got.shape == weights.shape and got.isnan().any()
-            return problem, _RENORMALISED if broken else None
-        if not training or p == 0:
-            problem = difference(weights, got, 1e-5)
-            scaled = not training and not difference(weights * (1 - p), got, 1e-5)
-            return problem, problem and (_OLD if scaled else _EVALUATION if not training else None)
-        kept = got != 0
-        problem = difference(weights * kept / (1 - p), got, 1e-5)
-        if problem:
-            share = float((function(torch.full((100, 100), 0.01), p, True) == 0).float().mean())
-            return problem, self._scale_hint(weights, got, kept, p, share)
-        return self._draw_fault(function, weights, p, ~kept) if weights.numel() > 1000 else (None, None)
+check_by_length = Exercise(
+    by_length,
+    cases=[
+        (torch.tensor([3, 5, 9]), torch.tensor([1.0, 0.0, 0.5]), (5,)),
+        (torch.tensor([4, 9, 6, 3, 8, 6]), torch.tensor([1.0, 4.0, 2.0, 5.0, 3.0, 8.0]), (5, 8)),
+        (torch.tensor([2, 9, 12]), torch.tensor([1.0, 0.25, 0.5]), (3, 6)),
+        (torch.tensor([7]), torch.tensor([-2.0]), (7,)),
+        (torch.tensor([0, 1, 1, 2, 60]), torch.tensor([3.0, -1.0, 1.0, -4.0, 1.0]), (1, 2)),
+        _groups_case(40, 16, (5, 8), 1),
+        _groups_case(60, 16, (3, 6, 9, 12), 2),
+        _groups_case(5, 4, (6, 9), 3),
+        _groups_case(50, 1000, (10, 300), 4),
+    ],
+    meaning="An empty group says NaN, so that nobody takes it for a result.",
+    mistakes=[
+        ("torch.tensor(edges)) -> torch.tensor(edges), right=True)", "the upper edge belongs to the group: length <= edge"),
+        ("values[m].mean() -> values[m].sum()", "this is the sum of each group; wanted is its mean"),
+        ("values[m].mean() -> values[m].sum() / m.sum().clamp(min=1)", "the mean of an empty group is NaN, not 0"),
+        ("group == number -> group <= number", "each group also holds the shorter ones: its lengths lie ABOVE the edge"
+         " before"),
+        ("range(len(edges) + 1) -> range(len(edges))", "the last group is missing: what is longer than the last edge"),
+        ("range(len(edges) + 1) -> range(1, len(edges) + 1)", "the first group is missing: what is no longer than the"
+         " first edge"),
+        ("range(len(edges) + 1) -> reversed(range(len(edges) + 1))", "the groups are in reverse order: short first"),
+        (_sorted_thirds, "these groups are equally large; here the edges say where one ends"),
+        ("[m.sum() for m in members] -> [m.float().mean() for m in members]", "return how many there are, not their"
+         " share"),
+        ("bucketize(lengths -> bucketize(values", "the groups go by length, not by value"),
+        (then(lambda result: result[::-1]), "return (means, counts), in this order"),
+        ("values[m].mean() -> values.mean()", "every group shows the mean of all: choose its values first"),
+    ],
+).check  # fmt: skip
 
-    def _scale_hint(self, weights, got, kept, p, share):
-        if share == 0:
-            return _NONE
-        if not difference(weights * kept, got, 1e-5):
-            return _PLAIN
-        if not difference(weights * kept / p, got, 1e-5):
-            return _SWAPPED if abs(share - (1 - p)) < 0.05 else _BY_P
-        sums = got.sum(-1)
-        return _RENORMALISED if bool(((sums - 1).abs() < 1e-4).logical_or(sums == 0).all()) else None
 
-    def _draw_fault(self, function, weights, p, dropped):
-        """Look at many draws (N in all); what is allowed is six standard errors."""
-        rate, N = dropped.float().mean().item(), dropped.numel()
-        room = 6 * math.sqrt(p * (1 - p) / N)
-        if rate == 0:
-            return "no weight is 0", _NONE
-        for axis, hint in ((2, _ROWS), (1, _STEPS), (0, _BATCH)):
-            both = (dropped & dropped.roll(1, axis)).float().mean().item()
-            if abs(both - rate * rate) > 2 * room:
-                return f"neighbours are dropped together {both:.3f} of the time, not {rate * rate:.3f}", hint
-        large = weights > weights.median()
-        if abs(dropped[large].float().mean() - dropped[~large].float().mean()) > 3 * room:
-            return "large and small weights are not dropped alike", _BY_SIZE
-        if abs(rate - p) > room:
-            return f"{rate:.3f} of the weights are 0, not {p}", _SWAPPED if abs(rate - (1 - p)) < room else None
-        again = [function(weights.clone(), p, True) == 0 for _ in range(4)]
-        if all(torch.equal(dropped, other) for other in again):
-            return "five calls, five times the same zeros", _FIXED
-        if all(other.sum() == dropped.sum() for other in again):
-            return f"five calls, each time {int(dropped.sum())} zeros", _EXACT
-        x = weights.clone().requires_grad_()
-        output = function(x, p, True)
-        gradient = torch.autograd.grad(output.sum(), x)[0] if output.requires_grad else torch.full_like(x, torch.nan)
-        wrong = difference((output != 0) / (1 - p), gradient, 1e-4)
-        return (f"gradient: {wrong}", _DETACHED) if wrong else (None, None)
+# Alignment error
+
+
+def alignment_error(weights, gold, source_length, target_length):
+    words = weights[:target_length, :source_length]
+    best = words.argmax(dim=-1).tolist()
+    guess = {(source, target) for target, source in enumerate(best)}
+    return 1 - 2 * len(guess & gold) / (len(guess) + len(gold))
+
+
+def _alignment_case(target, source, target_length, source_length, links, seed):
+    """Return arguments whose gold links are every second link of the map and some others, so that there is a score."""
+    generator = torch.Generator().manual_seed(seed)
+    weights = random(target, source, seed=seed, scale=2.0).softmax(-1)
+    best = weights[:target_length, :source_length].argmax(-1).tolist()
+    gold = {(source, target) for target, source in list(enumerate(best))[::2]}
+    for _ in range(links):
+        gold.add(tuple(int(torch.randint(n, (1,), generator=generator)) for n in (source_length, target_length)))
+    return weights, gold, source_length, target_length
+
+
+_links_above = "guess = {(i, j) for j, i in (words > %s).nonzero().tolist()}"
+_guess = "guess = {(source, target) for target, source in enumerate(best)}"
+_rate = "1 - 2 * len(guess & gold) / (len(guess) + len(gold))"
+
+check_alignment_error = Exercise(
+    alignment_error,
+    cases=[
+        (torch.tensor([[0.1, 0.7, 0.2], [0.1, 0.6, 0.3]]), {(1, 0), (2, 1)}, 3, 2),
+        (torch.tensor([[1.0]]), {(0, 0)}, 1, 1),
+        (torch.tensor([[0.4, 0.3, 0.3], [0.3, 0.4, 0.3]]), {(0, 0)}, 3, 2),
+        (torch.tensor([[0.3, 0.4, 0.3], [0.2, 0.2, 0.6]]), set(), 3, 2),
+        (torch.tensor([[0.8, 0.2, 0.0], [0.3, 0.6, 0.1], [0.1, 0.1, 0.8]]), {(0, 0), (1, 1), (1, 0)}, 2, 2),
+        (torch.tensor([[0.4, 0.1, 0.5], [0.0, 0.3, 0.7]]), {(0, 0), (1, 1)}, 2, 2),
+        (torch.tensor([[0.2, 0.8], [0.9, 0.1]]), {(1, 0), (0, 1)}, 2, 2),
+        (torch.tensor([[0.2, 0.8], [0.9, 0.1]]), {(0, 0), (1, 1)}, 2, 2),
+        _alignment_case(6, 5, 4, 3, 2, 1),
+        _alignment_case(9, 7, 8, 7, 6, 2),
+        _alignment_case(7, 9, 7, 8, 12, 3),
+        _alignment_case(20, 30, 18, 29, 20, 4),
+    ],
+    meaning="0: every link is right and none is missing. 1: nothing is right.",
+    mistakes=[
+        ("{(source, target) for -> {(target, source) for", "a link is (source, target); here it is turned round"),
+        ("[:target_length, :source_length] -> [:, :source_length]", "the rows after target_length (<EOS>, padding) have no"
+         " link: leave them out"),
+        ("[:target_length, :source_length] -> [:target_length]", "the columns after source_length (<EOS>, padding) are no"
+         " words: cut them off before argmax"),
+        ("[:target_length, :source_length] -> ", "the lengths are not used"),
+        ("[:target_length, :source_length] -> [:source_length, :target_length]", "the two lengths are exchanged: rows are"
+         " target words"),
+        (("argmax(dim=-1) -> argmax(dim=0)", "(source, target) for target, source -> (source, target) for source, target"),
+         "each TARGET word (row) looks for its source word, not the other way round"),
+        (f"{_guess} -> {_links_above % 0.5}", "every target word has one link, to its largest weight, however small that"
+         " is"),
+        (f"{_guess} -> {_links_above % 0.0}", "only the largest weight of a row is a link, not every weight"),
+        (f"{_rate} -> 1 - len(guess & gold) / len(guess)", "this is 1 - precision: links that are missing cost nothing"),
+        (f"{_rate} -> 1 - len(guess & gold) / max(len(gold), 1)", "this is 1 - recall: links too many cost nothing"),
+        (then(lambda error: 1 - error), "this is the agreement; the error is 1 minus it"),
+        ("1 - 2 * len -> 1 - len", "the links found count twice: once for each of the two sets"),
+        (f"{_rate} -> 1 - len(guess & gold) / len(guess | gold)", "divide by the sizes of the two sets added up, not by"
+         " the size of their union"),
+    ],
+).check  # fmt: skip
+
+
+# Dropped attention weights
+
+
+def dropped_weights(weights, p, training):
+    if not training:
+        return weights
+    kept = torch.rand_like(weights) >= p
+    return weights * kept / (1 - p)
+
+
+def _in_words(drop):
+    """Return what right answers have in common, in words: the draws themselves differ from answer to answer."""
+
+    def described(weights, p, training):
+        got = drop(weights, p, training)
+        wrong_kind = difference(weights, got, 1e30)  # type, shape and NaN only
+        if wrong_kind or not training or p == 0:
+            return got if wrong_kind else {"a weight is": _factor(weights, got, 0.0 if training else p)}
+        many = weights.repeat(12, 20, 7)  # what is allowed below is six standard errors
+        draws = torch.stack([drop(many.clone(), p, True) for _ in range(5)])
+        alive = (many[0] > 0).all(0)  # columns that held no 0 before
+        return {
+            "a weight that is kept is": _factor(many, draws[0], p),
+            "zeros:": _zeros(draws[..., alive] == 0, many[..., alive], p),
+            "gradient:": _gradient(drop, many, p),
+        }
+
+    return described
+
+
+def _factor(weights, got, p):
+    kept = (got != 0) & (weights != 0)
+    a, b = weights[kept], got[kept]
+    known = {
+        "as it was": 1.0,
+        "divided by 1 - p": 1 / (1 - p),
+        "divided by p": 1 / (p or 1),
+        "multiplied by 1 - p": 1 - p,
+    }
+    sums = got.sum(-1)
+    name = next((name for name, factor in known.items() if not difference(a * factor, b, 1e-5)), "something else")
+    if name == "something else" and ((sums - 1).abs() < 1e-4).logical_or(sums == 0).all():
+        return "made to add up to 1 in its row"
+    return name if p == 0 or (kept == (weights != 0)).all() or name != "as it was" else "as it was, undivided"
+
+
+def _zeros(zeros, weights, p):
+    """Describe which weights are 0: `zeros` is (5 calls, B, T_q, T_k)."""
+    share, room = zeros.float().mean().item(), 6 * math.sqrt(p * (1 - p) / zeros[0].numel())
+    together = [(zeros & zeros.roll(1, axis)).float().mean().item() - share**2 for axis in (3, 2, 1)]
+    large = weights > weights.median()
+    if share in (0, 1):
+        return "none" if share == 0 else "everywhere"
+    if all(torch.equal(zeros[0], other) for other in zeros):
+        return "the same at every call"
+    if (zeros.all(-1) | ~zeros.any(-1)).all():
+        return "in whole rows"
+    for axis, excess in zip(("neighbours in a row", "all steps", "all sentences"), together):
+        if abs(excess) > 2 * room:
+            return f"alike in {axis}"
+    if abs(zeros[:, large].float().mean() - zeros[:, ~large].float().mean()) > 3 * room:
+        return "different in number for large and small weights"
+    if abs(share - p) > room:
+        return "a share of 1 - p" if abs(share - (1 - p)) < room else f"a share of {share:.2f}"
+    counts = zeros.sum((1, 2, 3))
+    return "always equally many" if (counts == counts[0]).all() else "a share of p, each by a draw of its own"
+
+
+def _gradient(drop, weights, p):
+    x = weights.clone().requires_grad_()
+    output = drop(x, p, True)
+    if not output.requires_grad:
+        return "none"
+    right = (output != 0) / (1 - p)
+    got = torch.autograd.grad(output.sum(), x)[0]
+    return "wrong" if difference(right, got * (weights != 0), 1e-4) else "1 / (1 - p) where kept, 0 elsewhere"
 
 
 _small_weights = torch.tensor([[[0.5, 0.3, 0.2]]])
-_many_weights = _random(40, 25, 20, seed=3).softmax(-1)
 
-_dropped_weights = _DropoutExercise(
-    name="dropped_weights",
-    reference=F.dropout,
+check_dropped_weights = Exercise(
+    dropped_weights,
+    view=_in_words,
     cases=[
         (_small_weights, 0.2, False),
         (_small_weights, 0.0, True),
         (_small_weights, 0.2, True),
-        (_random(2, 3, 4, seed=1).softmax(-1).masked_fill(~_mask(4, 2).unsqueeze(1), 0.0), 0.3, True),
-        (_many_weights, 0.2, True),
-        (_many_weights, 0.7, True),
-        (_many_weights, 0.3, False),
+        (torch.tensor([[[0.7, 0.3, 0.0], [0.1, 0.2, 0.7]]]), 0.3, True),
+        (random(2, 3, 4, seed=1).softmax(-1), 0.7, True),
+        (random(2, 3, 4, seed=1).softmax(-1), 0.3, False),
     ],
     meaning="The decoder can no longer lean on one word, and on average nothing changes.",
     mistakes=[
-        (lambda w, p, training: F.dropout(w, p), _EVALUATION),
-        (_old_dropout, _OLD),
-        (lambda w, p, training: w, _NONE),
-        (_dropped_like(divide=lambda p: 1.0), _PLAIN),
-        (_dropped_like(divide=lambda p: p or 1.0), _BY_P),
-        (lambda w, p, training: F.dropout(w, 1 - p, training) if p else w, _SWAPPED),
-        (_renormalised, _RENORMALISED),
-        (_dropped_like(lambda w: torch.rand(w.shape[:-1]).unsqueeze(-1)), _ROWS),
-        (_dropped_like(lambda w: torch.rand(w.size(0), 1, w.size(-1))), _STEPS),
-        (_dropped_like(lambda w: torch.rand(w.shape[1:])), _BATCH),
-        (_dropped_like(lambda w: torch.rand(w.shape, generator=torch.Generator().manual_seed(0))), _FIXED),
-        (_dropped_like(lambda w: w.flatten().argsort().argsort().view(w.shape) / w.numel()), _BY_SIZE),
-        (_dropped_like(_share_exactly), _EXACT),
-        (lambda w, p, training: F.dropout(w, p, training).detach(), _DETACHED),
+        ("not training -> False", "in evaluation (training=False) nothing is dropped and nothing divided: return the"
+         " weights as they are"),
+        (("return weights\n -> return weights * (1 - p)\n", " / (1 - p) -> "), "divide by 1 - p in training and do nothing"
+         " in evaluation; here it is the other way round"),
+        ("not training -> True", "nothing is dropped"),
+        (" / (1 - p) -> ", "the kept weights are divided by 1 - p, so that the weight of each word stays the same on"
+         " average"),
+        ("(1 - p) -> (p or 1)", "divide by 1 - p, the share that is kept, not by p"),
+        ((">= p -> < (p or 1)", "(1 - p) -> (p or 1)"), "p is the share that is dropped; here it is the share that is kept"),
+        ("/ (1 - p) -> / (weights * kept).sum(-1, keepdim=True).clamp(min=1e-9)", "the rows are made to add up to 1 again:"
+         " only divide by 1 - p. A row that loses all its weights stays 0"),
+        ("rand_like(weights) -> rand(*weights.shape[:-1], 1)", "whole rows are dropped together: every single weight gets"
+         " a draw of its own"),
+        ("rand_like(weights) -> rand(weights.size(0), 1, weights.size(2))", "all steps of a sentence lose the same keys:"
+         " every single weight gets a draw of its own"),
+        ("rand_like(weights) -> rand(weights.shape[1:])", "all sentences lose the same weights: every single weight gets a"
+         " draw of its own"),
+        ("rand_like(weights) -> rand(weights.shape, generator=torch.Generator().manual_seed(0))", "the same weights are"
+         " dropped at every call: draw anew each time"),
+        ("torch.rand_like(weights) >= p -> (torch.randperm(weights.numel()) >= p * weights.numel()).view(weights.shape)",
+         "each weight is dropped by its own draw, so that their number varies; here it is always the same"),
+        ("rand_like(weights) -> rand_like(weights) ** (1 + (weights < weights.median()))", "large and small weights are"
+         " dropped alike; here it depends on their size"),
+        ("return weights * kept -> return weights.detach() * kept", "the gradient of a kept weight is 1 / (1 - p), that of"
+         " a dropped one 0 (was the result detached?)"),
     ],
-)  # fmt: skip
-
-
-def check_dropped_weights(function):
-    """Check `dropped_weights(weights, p, training)`: dropout of attention weights."""
-    return _dropped_weights.check(function)
+).check  # fmt: skip

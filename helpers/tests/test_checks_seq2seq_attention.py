@@ -1,6 +1,5 @@
 """The checkers of chapter 2 accept right answers by any route, and reject the stub and plausible wrong ones."""
 
-import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
@@ -11,10 +10,6 @@ EXERCISES = {
     "additive_weights": seq2seq_attention._additive_weights,
     "luong_context": seq2seq_attention._luong_context,
     "sequence_loss": seq2seq_attention._sequence_loss,
-    "coverage": seq2seq_decoding._coverage,
-    "by_length": seq2seq_decoding._by_length,
-    "alignment_error": seq2seq_decoding._alignment_error,
-    "dropped_weights": seq2seq_attention._dropped_weights,
     "greedy": seq2seq_decoding._greedy,
 }
 
@@ -71,61 +66,6 @@ def loss_by_gather(logits, target, pad_id):
     return -(chosen * real).sum() / real.sum()
 
 
-def coverage_by_product(weights, target_mask, source_mask, least):
-    total = (weights * target_mask.unsqueeze(-1)).sum(dim=1) * source_mask
-    return total, ((total < least) & source_mask).sum(dim=1)
-
-
-def coverage_by_loop(weights, target_mask, source_mask, least):
-    total = torch.einsum("bqk,bq->bk", weights, target_mask.float()).masked_fill(~source_mask, 0.0)
-    forgotten = [sum(bool(t < least) for t, real in zip(row, m) if real) for row, m in zip(total, source_mask)]
-    return total, torch.tensor(forgotten, dtype=torch.float)
-
-
-def groups_by_bucketize(lengths, values, edges):
-    group = torch.bucketize(lengths, torch.tensor(edges))
-    members = [group == g for g in range(len(edges) + 1)]
-    return torch.stack([values[m].mean() for m in members]), torch.stack([m.sum() for m in members])
-
-
-def groups_by_limits(lengths, values, edges):
-    means, counts = [], []
-    for low, high in zip((-float("inf"), *edges), (*edges, float("inf"))):
-        chosen = [v for n, v in zip(lengths.tolist(), values.tolist()) if low < n <= high]
-        means.append(sum(chosen) / len(chosen) if chosen else float("nan"))
-        counts.append(len(chosen))
-    return torch.tensor(means), torch.tensor(counts)
-
-
-def error_by_sets(weights, gold, source_length, target_length):
-    best = weights[:target_length, :source_length].argmax(dim=-1).tolist()
-    guess = {(source, target) for target, source in enumerate(best)}
-    return 1 - 2 * len(guess & gold) / (len(guess) + len(gold))
-
-
-def error_by_tables(weights, gold, source_length, target_length):
-    guess, truth = torch.zeros(2, target_length, source_length)
-    guess[torch.arange(target_length), weights[:target_length, :source_length].max(-1).indices] = 1
-    for i, j in gold:
-        truth[j, i] = 1
-    return 1 - 2 * (guess * truth).sum() / (guess.sum() + truth.sum())
-
-
-def dropped_by_draws(weights, p, training):
-    if not training:
-        return weights
-    kept = torch.rand_like(weights) >= p
-    return weights * kept / (1 - p)
-
-
-def dropped_by_pytorch(weights, p, training):
-    return F.dropout(weights, p, training=training)
-
-
-def dropped_by_bernoulli(weights, p, training):
-    return weights * torch.bernoulli(torch.full_like(weights, 1 - p)) / (1 - p) if training else weights.clone()
-
-
 def greedy_in_columns(step, state, batch_size, max_length, bos_id, eos_id, pad_id):
     tokens = torch.full((batch_size,), bos_id)
     done = torch.zeros(batch_size, dtype=torch.bool)
@@ -160,10 +100,6 @@ RIGHT = {
         loss_by_gather,
         lambda x, y, pad: F.cross_entropy(x.transpose(1, 2), y, ignore_index=pad),
     ],
-    "coverage": [coverage_by_product, coverage_by_loop],
-    "by_length": [groups_by_bucketize, groups_by_limits],
-    "alignment_error": [error_by_sets, error_by_tables, lambda *a: np.float64(error_by_sets(*a))],
-    "dropped_weights": [dropped_by_draws, dropped_by_pytorch, dropped_by_bernoulli],
     "greedy": [greedy_in_columns, greedy_in_lists],
 }
 
@@ -206,23 +142,6 @@ def greedy_trimmed(step, state, batch_size, max_length, bos_id, eos_id, pad_id):
     return words[:, : int((words != pad_id).any(0).sum())]
 
 
-def dropped_in_place(weights, p, training):
-    if training:
-        weights *= torch.rand_like(weights) >= p
-        weights /= 1 - p
-    return weights
-
-
-def dropped_before_the_softmax(weights, p, training):
-    scores = weights.clamp(min=1e-9).log()
-    return scores.masked_fill((torch.rand_like(weights) < p) & training, -torch.inf).softmax(-1)
-
-
-def dropped_in_pairs(weights, p, training):
-    draws = torch.rand(*weights.shape[:-1], (weights.size(-1) + 1) // 2).repeat_interleave(2, -1)
-    return weights * (draws[..., : weights.size(-1)] >= p) / (1 - p) if training else weights
-
-
 # Wrong answers that are no known mistake: the checker finds them by what they return.
 WRONG = {
     "additive_weights": [
@@ -253,42 +172,6 @@ WRONG = {
         lambda x, y, pad: F.cross_entropy(x[:, -1], y[:, -1]),
         lambda x, y, pad: loss_by_choice(x.flip(1), y, pad),
     ],
-    "coverage": [
-        lambda w, t, s, least: coverage_by_product(w, t, s, least)[0],
-        lambda w, t, s, least: coverage_by_product(w, t, s, 0.5),
-        lambda w, t, s, least: coverage_by_product(w.detach(), t, s, least),
-        lambda w, t, s, least: coverage_by_product(w.mul_(t.unsqueeze(-1)), t, s, least),
-        lambda w, t, s, least: coverage_by_product(w.round(), t, s, least),
-        lambda w, t, s, least: (coverage_by_product(w, t, s, least)[0], coverage_by_product(w, t, s, least)[1] > 0),
-    ],
-    "by_length": [
-        lambda n, v, edges: groups_by_bucketize(n, v, edges[:1]),
-        lambda n, v, edges: groups_by_bucketize(n, v, (5, 8)),
-        lambda n, v, edges: groups_by_bucketize(n, v, edges)[0],
-        lambda n, v, edges: tuple(x.tolist() for x in groups_by_bucketize(n, v, edges)),
-        lambda n, v, edges: groups_by_bucketize(n, v, tuple(e - 1 for e in edges)),
-        lambda n, v, edges: groups_by_bucketize(n, v.sort().values, edges),
-    ],
-    "alignment_error": [
-        lambda w, g, s, t: 0.5,
-        lambda w, g, s, t: error_by_sets(-w, g, s, t),
-        lambda w, g, s, t: 100 * error_by_sets(w, g, s, t),
-        lambda w, g, s, t: round(error_by_sets(w, g, s, t), 1),
-        lambda w, g, s, t: error_by_sets(w[:, 1:], g, s, t),
-        lambda w, g, s, t: str(error_by_sets(w, g, s, t)),
-    ],
-    "dropped_weights": [
-        dropped_in_place,
-        dropped_before_the_softmax,
-        dropped_in_pairs,
-        lambda w, p, training: F.dropout(w, 0.2, training),
-        lambda w, p, training: F.dropout(w.unsqueeze(0), p, training),
-        lambda w, p, training: F.dropout(w, p / 2, training) * (1 - p / 2) / (1 - p) if training else w,
-        lambda w, p, training: F.dropout(w, p, training) + (0.01 if training else 0.0),
-        lambda w, p, training: F.dropout(w.round(decimals=1), p, training),
-        lambda w, p, training: F.dropout(w, p, training).tolist(),
-        lambda w, p, training: torch.zeros_like(w) if training and p else w,
-    ],
     "greedy": [
         greedy_forgetful,
         greedy_trimmed,
@@ -302,24 +185,7 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_dropped_weights_are_judged_alike_whatever_the_draws(seed):
-    """The caller's random numbers neither change the verdict nor are used up by it."""
-    torch.manual_seed(seed)
-    state = torch.random.get_rng_state()
-    for answer in RIGHT["dropped_weights"]:
-        assert check("dropped_weights")(answer) is True
-    draws = torch.Generator()  # a source that the checker cannot seed
-    draws.seed()
-
-    def with_own_generator(weights, p, training):
-        return weights * (torch.rand(weights.shape, generator=draws) >= p) / (1 - p) if training else weights
-
-    assert check("dropped_weights")(with_own_generator) is True
-    assert torch.equal(torch.random.get_rng_state(), state)
-
-
-@pytest.mark.parametrize("name", ["additive_weights", "luong_context", "sequence_loss", "coverage"])
+@pytest.mark.parametrize("name", ["additive_weights", "luong_context", "sequence_loss"])
 def test_a_lost_gradient_is_named(name, capsys):
     solution = RIGHT[name][0]
 
@@ -334,8 +200,6 @@ def test_a_lost_gradient_is_named(name, capsys):
 @pytest.mark.parametrize(
     ("name", "answer", "named"),
     [
-        ("coverage", WRONG["coverage"][3], "an input was changed"),
-        ("dropped_weights", dropped_in_place, "an input was changed"),
         ("greedy", greedy_trimmed, "step was called although every sentence had ended"),
     ],
 )
@@ -345,7 +209,7 @@ def test_a_careless_answer_is_told_why(name, answer, named, capsys):
 
 
 def test_what_is_no_function_is_named(capsys):
-    assert check("dropped_weights")(torch.ones(1)) is False
+    assert check("greedy")(torch.ones(1)) is False
     assert "expected a function, got Tensor" in capsys.readouterr().out
 
 

@@ -67,7 +67,7 @@ from helpers.training import fit, seed_everything
 plots.use_style()
 torch.set_num_threads(1)
 modules = (attention_checks, decoding_checks)
-print("checks:", sum(name.startswith("check_") for module in modules for name in dir(module)))
+print("checks:", len({name for module in modules for name in dir(module) if name.startswith("check_")}))
 
 
 # %% [markdown] slideshow={"slide_type": "slide"}
