@@ -1,64 +1,78 @@
 # Every command of the project. `make help` lists them.
-PYTHON ?= python3
-VENV := .venv
-BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
-READY := $(VENV)/.ready
-SITE := $(VENV)/.site
+PYTHON ?= $(if $(filter Windows_NT,$(OS)),python,python3)
+BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)/python
 export PYTHONPATH := $(CURDIR)
 export JUPYTER_PLATFORM_DIRS := 1
 
-.PHONY: help run lab test sync bench badges colab book slides handout look repeat clean
+# What a command may be told, as in `make run CHAPTER=05`. Anything else is refused, and so is a chapter that is not there.
+KNOWN := PYTHON TORCH
+KNOWN_badges := REPO BRANCH
+KNOWN_colab := CHAPTER REQUIREMENTS
+KNOWN_lab := OPTIONS
+KNOWN_look := WHAT
+KNOWN_repeat := CHAPTER IN
+KNOWN_run := CHAPTER
+KNOWN_sync := CHAPTER KEEP
+KNOWN_test := CHAPTER
+GIVEN := $(foreach v,$(.VARIABLES),$(if $(filter command,$(origin $v)),$v))
+$(foreach goal,$(or $(MAKECMDGOALS),help),$(foreach v,$(filter-out $(KNOWN) $(KNOWN_$(goal)),$(GIVEN)),\
+	$(error make $(goal) takes $(or $(KNOWN_$(goal)),$(KNOWN)) and no $v)))
+CHAPTERS := $(sort $(foreach text,$(notdir $(wildcard notebooks/text/*.py)),$(firstword $(subst _, ,$(text)))))
+NUMBER := $(or $(filter $(CHAPTERS),$(CHAPTER) 0$(CHAPTER)),$(if $(CHAPTER),$(error \
+	CHAPTER=$(CHAPTER): the chapters are $(CHAPTERS), a solution or study goes with its chapter)))
+ENVIRONMENT = @$(PYTHON) .ci/environment.py $(if $(filter command,$(origin PYTHON)),--python-named) \
+	$(if $(TORCH),--torch $(TORCH))
+
+.PHONY: help environment site run lab test sync bench badges colab book slides handout look repeat clean
 
 help:  ## list the commands
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
 
-$(READY): requirements.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --requirement requirements.txt
-	touch $@
+environment:
+	$(ENVIRONMENT)
 
-$(SITE): $(READY) .ci/site-requirements.txt
-	$(BIN)/python -m pip install --quiet --requirement requirements.txt --requirement .ci/site-requirements.txt
-	touch $@
+site:
+	$(ENVIRONMENT) .ci/site-requirements.txt
 
-run: $(READY)  ## execute the chapters into build/, as notebooks and HTML pages, and print a table (CHAPTER=05 for one)
-	$(BIN)/python .ci/notebooks.py run $(CHAPTER)
+run: environment  ## execute the chapters into build/, as notebooks and HTML pages, and print a table (5 minutes; CHAPTER=05 for one)
+	@$(BIN) .ci/notebooks.py run $(NUMBER)
 
-lab: $(READY)  ## open the notebooks in JupyterLab
-	$(BIN)/jupyter lab --notebook-dir=notebooks
+lab: environment  ## open the notebooks in JupyterLab (OPTIONS=--allow-root, or any other of JupyterLab's)
+	@$(BIN) -m nbformat.sign $(wildcard notebooks/*.ipynb notebooks/*/*.ipynb) >/dev/null
+	@$(BIN) -m jupyterlab --notebook-dir=notebooks $(OPTIONS)
 
-test: $(READY)  ## run the checks and tests of CI; `make colab` is its other half
-	$(BIN)/ruff check helpers .ci data notebooks/text
-	$(BIN)/ruff format --check helpers .ci data
-	$(BIN)/python .ci/notebooks.py check
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --nbval -n 2 --dist loadfile
+test: environment  ## run the checks and tests of CI (12 minutes; CHAPTER=05 for one chapter's notebooks); `make colab` is its other half
+	$(BIN) -m ruff check helpers .ci data notebooks/text
+	$(BIN) -m ruff format --check helpers .ci data
+	$(BIN) .ci/notebooks.py check
+	OMP_NUM_THREADS=1 $(BIN) -m pytest --nbval -n 2 --dist loadfile $(if $(NUMBER),$(wildcard notebooks/$(NUMBER)*.ipynb notebooks/*/$(NUMBER)*.ipynb))
 
-sync: $(READY)  ## pair every notebook with its text and execute it in place (CHAPTER=05 for one)
-	$(BIN)/python .ci/notebooks.py sync $(CHAPTER)
+sync: environment  ## pair every notebook with its text and execute it in place (10 minutes; CHAPTER=05 for one)
+	@$(BIN) .ci/notebooks.py sync $(NUMBER) $(if $(KEEP),--keep $(KEEP))
 
-bench: $(READY)  ## print the speed comparisons
-	$(BIN)/python .ci/bench.py
+bench: environment  ## print the speed comparisons
+	$(BIN) .ci/bench.py
 
 badges:  ## write the repository's address and the setup cell everywhere (REPO=owner/name; else git's origin)
 	$(PYTHON) .ci/badges.py $(REPO) $(if $(REPO),$(BRANCH))
 
-colab: $(READY)  ## play the chapters, each alone, on a runtime like Colab's (CHAPTER=05 for one)
-	$(BIN)/python .ci/colab.py $(CHAPTER) $(if $(REQUIREMENTS),--requirements $(REQUIREMENTS))
+colab: environment  ## play the chapters, each alone, on a runtime like Colab's (12 minutes; CHAPTER=05 for one)
+	$(BIN) .ci/colab.py $(NUMBER) $(if $(REQUIREMENTS),--requirements $(REQUIREMENTS))
 
-book: $(SITE)  ## build the website into build/book; needs no network
-	$(BIN)/python .ci/book.py
+book: site  ## build the website into build/book; needs no network
+	$(BIN) .ci/book.py
 
-slides: $(SITE)  ## make a deck of every chapter in build/slides; needs no network
-	$(BIN)/python .ci/slides.py
+slides: site  ## make a deck of every chapter in build/slides; needs no network
+	$(BIN) .ci/slides.py
 
-handout: $(READY)  ## write copies for students, without solutions, and for the instructor, with them
-	$(BIN)/python .ci/handout.py
+handout: environment  ## write copies for students, without solutions, and for the instructor, with them
+	$(BIN) .ci/handout.py
 
 look: book slides  ## build the website and the slides, then open them and the notebooks in Chromium and measure (WHAT=book, slides or lab for one)
-	$(BIN)/python .ci/look.py $(WHAT)
+	$(BIN) .ci/look.py $(WHAT)
 
-repeat: $(READY)  ## execute the whole series ten times in different surroundings, and compare every output (an hour)
-	$(BIN)/python .ci/repeat.py
+repeat: environment  ## run the tests in other surroundings: threads, locale, backend, instruction sets, busy cores (2 hours; IN=portable for one)
+	@$(BIN) .ci/repeat.py $(or $(IN),all) $(NUMBER)
 
-clean:  ## delete what the other commands made
-	rm -rf $(VENV) build
+clean:  ## delete what the other commands made, .venv included; mends whatever is odd
+	rm -rf .venv build

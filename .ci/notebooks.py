@@ -1,6 +1,15 @@
-"""Pair, execute and check the notebooks. Called by the Makefile: `notebooks.py run|sync|check [CHAPTER]`."""
+"""Pair, execute and check the notebooks. Called by the Makefile: `notebooks.py run|sync|check|seal [CHAPTER]`.
 
+Every notebook carries two seals in its metadata. `cells` stands for its cells as `sync` wrote them: another sum, and
+somebody has edited the notebook since. `made_from` stands for what its outputs came from besides its own code.
+"""
+
+import argparse
 import base64
+import copy
+import hashlib
+import json
+import os
 import re
 import sys
 import threading
@@ -10,6 +19,7 @@ from pathlib import Path
 import jupytext
 import nbformat
 import psutil
+from jupytext.combine import map_outputs_to_inputs
 from nbclient import NotebookClient
 from nbconvert import HTMLExporter
 
@@ -25,18 +35,18 @@ METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
+SEALS = "flycatcher"
 WIDEST = 105  # characters in a line of code; more is cut off on the page
 KEPT_CELL_METADATA = {"tags", "slideshow", "cellView", "jupyter"}
 
 
 def texts(chapter=""):
-    """Return the text twins of one chapter and its solutions, or of all."""
-    found = sorted(TEXT.glob(f"{chapter}*.py")) + sorted(TEXT.glob(f"solutions/{chapter}*.py"))
-    if not found:
-        sys.exit(
-            f"no notebook begins with {chapter!r}; there are: {', '.join(p.stem for p in sorted(TEXT.glob('*.py')))}"
-        )
-    return found
+    """Return the text twins of one chapter, its solutions and its study, or of all."""
+    chapter = chapter and chapter.zfill(2)
+    there = sorted({path.name[:2] for path in TEXT.glob("*.py")})
+    if chapter and chapter not in there:
+        sys.exit(f"there is no chapter {chapter}; the chapters are {', '.join(there)}")
+    return sorted(TEXT.rglob(f"{chapter}*.py"), key=lambda path: (path.parent != TEXT, path))
 
 
 def notebook_of(text):
@@ -44,16 +54,22 @@ def notebook_of(text):
     return NOTEBOOKS / text.relative_to(TEXT).with_suffix(".ipynb")
 
 
-def paired(text):
-    """Return the notebook that a text twin describes, with the cell ids and outputs of the one on disk."""
-    fresh = jupytext.read(text)
-    path = notebook_of(text)
-    old = nbformat.read(path, as_version=4).cells if path.exists() else []
-    keep_identity(fresh.cells, old)
-    for cell in fresh.cells:
-        cell.metadata = nbformat.from_dict(kept_metadata(cell))
-    fresh.nbformat, fresh.nbformat_minor = 4, 5
-    return fresh
+def read_notebook(path):
+    """Return a notebook.
+
+    Raises:
+        ValueError: the file is not a notebook of format 4.5; the message names it and says what it may be.
+    """
+    try:
+        notebook = nbformat.reads(path.read_text(encoding="utf-8"), as_version=nbformat.NO_CONVERT)
+        if (notebook.get("nbformat"), notebook.get("nbformat_minor")) == (4, 5):
+            nbformat.validate(notebook)
+            return notebook
+        found = f"has format {notebook.get('nbformat')}.{notebook.get('nbformat_minor')}, not 4.5"
+    except Exception as error:  # whatever a damaged file makes nbformat say
+        found = f"is damaged (empty? marks of a merge?): {str(error).splitlines()[0]}"
+    name = path.relative_to(ROOT).as_posix()
+    raise ValueError(f"{name} {found}. `git checkout {name}` brings back the last good one")
 
 
 def kept_metadata(cell):
@@ -61,36 +77,102 @@ def kept_metadata(cell):
     return {key: value for key, value in cell.metadata.items() if key in KEPT_CELL_METADATA}
 
 
-def keep_identity(cells, old):
-    """Give each cell the id and the outputs of the cell it comes from.
+def contents(cells):
+    """Return what the text twin has of some cells: all but ids and outputs, the setup cell left out."""
+    kept = [(cell.cell_type, cell.source, kept_metadata(cell)) for cell in cells]
+    return [cell for cell in kept if "setup" not in cell[2].get("tags", [])]  # `make badges` writes that one
 
-    Cells with the same source are the same cell. Between two of those, what is left is matched in order, kind by
-    kind: an edited cell keeps its id, because translations hang on it.
+
+def code(cells):
+    """Return the code of some cells, in order."""
+    return [source for kind, source, _ in contents(cells) if kind == "code"]
+
+
+def seal(*things):
+    """Return what stands for anything that JSON can hold."""
+    return hashlib.sha256(json.dumps(things, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def made_from():
+    """Return the seal of what outputs come from besides a notebook's own code: helpers, data, versions."""
+    files = [ROOT / "requirements.txt", *ROOT.glob("helpers/**/*.py"), *ROOT.glob("data/**/*.[!mp]*")]
+    names = {path.relative_to(ROOT).as_posix(): path for path in files if "tests" not in path.parts}
+    return seal([(name, hashlib.sha256(path.read_bytes()).hexdigest()) for name, path in sorted(names.items())])
+
+
+def paired(fresh, old):
+    """Give the cells that a text describes the ids, outputs and counts of the cells they come from.
+
+    An edited cell keeps its id, because translations hang on it.
     """
-    matched = {}
-    start = 0
-    by_source = {(c.cell_type, c.source): i for i, c in reversed(list(enumerate(old)))}
-    for new_index, cell in enumerate(cells):
-        old_index = by_source.get((cell.cell_type, cell.source))
-        if old_index is not None and old_index >= start:
-            matched[new_index], start = old_index, old_index + 1
-    anchors = [(-1, -1), *sorted(matched.items()), (len(cells), len(old))]
-    for (new_a, old_a), (new_b, old_b) in zip(anchors, anchors[1:]):
-        for kind in ("markdown", "code", "raw"):
-            new_gap = [i for i in range(new_a + 1, new_b) if cells[i].cell_type == kind]
-            old_gap = [i for i in range(old_a + 1, old_b) if old[i].cell_type == kind]
-            if len(new_gap) == len(old_gap):  # otherwise cells came or went, and nobody can say which
-                matched.update(zip(new_gap, old_gap))
-    used = set()
-    for new_index, cell in enumerate(cells):
-        if new_index in matched:
-            previous = old[matched[new_index]]
-            cell.id = previous.id
+    for cell, index in zip(fresh.cells, map_outputs_to_inputs(fresh.cells, old.cells)):
+        if index is not None:
+            cell.id = old.cells[index].id
             if cell.cell_type == "code":
-                cell.outputs, cell.execution_count = previous.outputs, previous.execution_count
-        while cell.id in used:
-            cell.id = nbformat.v4.new_code_cell().id
-        used.add(cell.id)
+                cell.outputs, cell.execution_count = old.cells[index].outputs, old.cells[index].execution_count
+    for cell in fresh.cells:
+        cell.metadata = nbformat.from_dict(kept_metadata(cell))
+    fresh.nbformat, fresh.nbformat_minor = 4, 5
+    return fresh
+
+
+def edited_side(text, keep=""):
+    """Return which of the two was edited since they were last paired: "text", "notebook", or "" for neither."""
+    path = notebook_of(text)
+    if not path.exists():
+        return "text"
+    old = read_notebook(path)
+    said, stored = contents(jupytext.read(text).cells), contents(old.cells)
+    if said == stored:
+        return ""
+    last = old.metadata.get(SEALS, {}).get("cells")
+    sides = {"text": seal(said) != last, "notebook": seal(stored) != last}
+    if keep or all(sides.values()):
+        return keep or sys.exit(
+            f"{path.name} and its text differ, and both were edited: nothing was written. Say which to keep: "
+            f"`make sync CHAPTER={path.name[:2]} KEEP=text` or `KEEP=notebook`; the other's edits are then lost"
+        )
+    return next(side for side, edited in sides.items() if edited)
+
+
+def carry(text):
+    """Write a notebook's cells into its text; what was not edited keeps its form there, blank lines included."""
+    notebook, before = read_notebook(notebook_of(text)), jupytext.read(text)
+    for cell, index in zip(notebook.cells, map_outputs_to_inputs(notebook.cells, before.cells)):
+        kept, form = kept_metadata(cell), {} if index is None else before.cells[index].metadata
+        form = {
+            key: kept.get(key, value) for key, value in form.items() if key in kept or key not in KEPT_CELL_METADATA
+        }
+        cell.metadata = nbformat.from_dict(form | kept)
+    notebook.metadata = before.metadata
+    text.write_text(jupytext.writes(notebook, fmt="py:percent").rstrip("\n") + "\n", encoding="utf-8")
+
+
+def told(cell):
+    """Return what nbval compares of a cell's outputs: all but pictures, tracebacks and counts."""
+    streams, shown = {}, []
+    for output in cell.outputs:
+        if output.output_type == "stream":
+            streams[output.name] = streams.get(output.name, "") + output.text
+        elif "data" in output:
+            shown.append({kind: data for kind, data in output.data.items() if kind != "image/png"})
+    return streams, shown
+
+
+def keep_outputs(notebook, old):
+    """Put back the stored outputs, if nothing was edited that they come from; yield cells that now say another thing.
+
+    What a processor's rounding changes is in cells that are not compared, and in figures.
+    """
+    unedited = old.metadata.get(SEALS, {}) == {"cells": seal(contents(old.cells)), "made_from": made_from()}
+    if not unedited or code(old.cells) != code(notebook.cells):
+        return
+    stored = [cell for cell in old.cells if cell.cell_type == "code"]
+    for cell, before in zip([cell for cell in notebook.cells if cell.cell_type == "code"], stored):
+        if "nbval-ignore-output" in cell.metadata.get("tags", []) or told(cell) == told(before):
+            cell.outputs, cell.execution_count = before.outputs, before.execution_count
+        else:
+            yield cell
 
 
 def execute(notebook, directory):
@@ -152,13 +234,20 @@ def table(rows):
         )
 
 
-def sync(chapter):
-    """Write every notebook anew from its text and execute it where it lies."""
-    rows = []
-    for text in texts(chapter):
+def sync(chapter, keep=""):
+    """Write every notebook anew from its text and execute it where it lies; an edit made in a notebook goes to the text."""
+    rows, sides = [], {text: edited_side(text, keep) for text in texts(chapter)}
+    for text, side in sides.items():
         path = notebook_of(text)
-        notebook = paired(text)
+        if side == "notebook":
+            carry(text)
+            print(f"{text.relative_to(ROOT)}: taken over what was edited in the notebook", flush=True)
+        old = read_notebook(path) if path.exists() else nbformat.v4.new_notebook()
+        notebook = paired(jupytext.read(text), copy.deepcopy(old))
         seconds, peak = execute(notebook, path.parent)
+        for cell in keep_outputs(notebook, old):
+            print(f"{path.relative_to(ROOT)}: cell {cell.id} prints something else here than where it was stored")
+        notebook.metadata[SEALS] = {"cells": seal(contents(notebook.cells)), "made_from": made_from()}
         path.parent.mkdir(parents=True, exist_ok=True)
         nbformat.write(notebook, path)
         save_picture(notebook)
@@ -174,7 +263,7 @@ def run(chapter):
         if text.parent != TEXT:
             continue
         print(f"executing {text.stem} ...", flush=True)
-        notebook = nbformat.read(notebook_of(text), as_version=4)
+        notebook = read_notebook(notebook_of(text))
         BUILD.mkdir(exist_ok=True)
         seconds, peak = execute(notebook, NOTEBOOKS)
         nbformat.write(notebook, BUILD / f"{text.stem}.ipynb")
@@ -185,6 +274,14 @@ def run(chapter):
     print(f"The notebooks with their outputs, and the same as HTML pages, are in {BUILD.name}/.")
 
 
+def seal_all():
+    """Seal every notebook as it lies: its outputs are known to be those of today's helpers, because `make test` passed."""
+    for path in map(notebook_of, texts()):
+        notebook = read_notebook(path)
+        notebook.metadata[SEALS] = {"cells": seal(contents(notebook.cells)), "made_from": made_from()}
+        nbformat.write(notebook, path)
+
+
 def differences(text):
     """Yield what is wrong with one notebook: it must say what its text says, in the series' own setting."""
     path = notebook_of(text)
@@ -192,7 +289,7 @@ def differences(text):
     if not path.exists():
         yield f"{name}: missing; `make sync` makes it from {text.relative_to(ROOT)}"
         return
-    fresh, stored = jupytext.read(text).cells, nbformat.read(path, as_version=4)
+    fresh, stored = jupytext.read(text).cells, read_notebook(path)
     if len(fresh) != len(stored.cells):
         yield f"{name}: {len(stored.cells)} cells, but {len(fresh)} in its text; run `make sync`"
     for number, (a, b) in enumerate(zip(fresh, stored.cells), 1):
@@ -203,7 +300,7 @@ def differences(text):
             yield f"{name}: cell {number} ({b.id}) differs from its text; run `make sync`"
         if b.cell_type == "code" and b.source.strip() and b.execution_count is None:
             yield f"{name}: cell {number} ({b.id}) is not executed; run `make sync`"
-    if dict(stored.metadata) != METADATA:
+    if {key: value for key, value in stored.metadata.items() if key != SEALS} != METADATA:
         yield f"{name}: notebook metadata differs from the series'; run `make sync`"
     if path.stat().st_size > 1_500_000:
         yield f"{name}: {path.stat().st_size / 1e6:.2f} MB, more than 1.5 MB"
@@ -223,11 +320,18 @@ def broken_links():
                 yield f"{page.relative_to(ROOT)}: link to {target}, which is not there"
 
 
-def check(_):
+def check():
     """Exit with 1 and a list if a notebook, a setup cell, a badge or a link is not as it should be."""
     from badges import problems  # here, because it is found only when this file is run as a program
 
-    wrong = [*(d for text in texts() for d in differences(text)), *problems(), *broken_links()]
+    wrong = []
+    for path in [notebook_of(text) for text in texts()]:
+        try:
+            path.exists() and read_notebook(path)
+        except ValueError as error:
+            wrong.append(str(error))
+    if not wrong:  # the rest reads them all
+        wrong = [*(d for text in texts() for d in differences(text)), *problems(), *broken_links()]
     strays = {p.stem for p in NOTEBOOKS.rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts} - {
         t.stem for t in texts()
     }
@@ -236,6 +340,26 @@ def check(_):
     sys.exit(bool(wrong))
 
 
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("command", choices=["run", "sync", "check", "seal"])
+    parser.add_argument("chapter", nargs="?", default="", help="its number, as 05; all if left out")
+    parser.add_argument("--keep", default="", choices=["text", "notebook"], help="which wins where both were edited")
+    given = parser.parse_args()
+    if given.command == "check":
+        check()
+    elif given.command == "seal":
+        seal_all()
+    elif given.command == "run":
+        run(given.chapter)
+    else:
+        sync(given.chapter, given.keep)
+
+
 if __name__ == "__main__":
-    command, chapter = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else ""
-    {"run": run, "sync": sync, "check": check}[command](chapter)
+    try:
+        main()
+    except ValueError as error:
+        sys.exit(str(error))
+    except KeyboardInterrupt:
+        os._exit(130)  # at once, without what threads and kernels have to say; make says that it was stopped

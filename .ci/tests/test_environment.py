@@ -1,0 +1,148 @@
+"""What is decided before anything is installed: which Python will do, and whether .venv can stay."""
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import environment
+import pytest
+
+ROOT = Path(environment.ROOT)
+
+
+@pytest.fixture
+def venv(tmp_path, monkeypatch):
+    """A whole environment of this Python in a repository of its own, and the commands that were run since."""
+    (tmp_path / "requirements.txt").write_text(
+        "numpy==1  # a remark\nbertviz==1  # without its dependencies\n", encoding="utf-8"
+    )
+    (tmp_path / "site.txt").write_text("sphinx==1\n", encoding="utf-8")
+    monkeypatch.setattr(environment, "ROOT", str(tmp_path))
+    monkeypatch.setattr(environment, "VENV", str(tmp_path / ".venv"))
+    monkeypatch.setattr(environment, "PYTHON", sys.executable)
+    commands = []
+
+    def call(command):
+        commands.append(" ".join(map(str, command[1:])))
+        (tmp_path / ".venv").mkdir(exist_ok=True)
+
+    monkeypatch.setattr(environment.subprocess, "check_call", call)
+    make(monkeypatch)
+    assert len(commands) == 3 and commands[0] == f"-m venv --clear {tmp_path / '.venv'}"
+    assert commands[1].endswith("pip install --disable-pip-version-check numpy==1")
+    assert commands[2].endswith("pip install --disable-pip-version-check --no-deps bertviz==1")
+    commands.clear()
+    return tmp_path, commands
+
+
+def make(monkeypatch, *options):
+    monkeypatch.setattr(sys, "argv", ["environment.py", *options])
+    environment.main()
+
+
+def test_a_whole_environment_stays(venv, monkeypatch):
+    make(monkeypatch)
+    make(monkeypatch, "--python-named")
+    assert venv[1] == []
+
+
+def test_more_requirements_are_added_and_nothing_is_made_anew(venv, monkeypatch):
+    make(monkeypatch, "site.txt")
+    assert venv[1][0].endswith("numpy==1 sphinx==1") and "--no-deps" in venv[1][1] and len(venv[1]) == 2
+    make(monkeypatch, "site.txt")
+    make(monkeypatch)
+    assert len(venv[1]) == 2
+
+
+@pytest.mark.parametrize("change", ["a pin moved", "older", "interrupted", "python gone", "another torch"])
+def test_it_is_made_anew(venv, monkeypatch, change):
+    root, commands = venv
+    mark = root / ".venv" / "made-from.json"
+    options = []
+    if change == "a pin moved":
+        (root / "requirements.txt").write_text("numpy==2\n", encoding="utf-8")
+    elif change == "older":
+        mark.write_text(json.dumps(json.loads(mark.read_text(encoding="utf-8")) | {"python": [3, 9]}), encoding="utf-8")
+    elif change == "interrupted":
+        mark.unlink()
+    elif change == "python gone":
+        monkeypatch.setattr(environment, "PYTHON", str(root / "nowhere"))
+    else:
+        options = ["--torch", "cpu"]
+    make(monkeypatch, *options)
+    assert commands[0].startswith("-m venv --clear")
+    assert json.loads(mark.read_text(encoding="utf-8"))["python"] == list(sys.version_info[:2])
+
+
+def test_a_linked_environment_is_left_alone(venv, monkeypatch):
+    root, commands = venv
+    (root / ".venv").rename(root / "mine")
+    (root / "mine" / "made-from.json").unlink()
+    (root / ".venv").symlink_to(root / "mine", target_is_directory=True)
+    make(monkeypatch)
+    assert commands == []
+
+
+@pytest.mark.parametrize(
+    ("version", "system", "machine", "there", "says"),
+    [
+        ((3, 9), "Linux", "x86_64", ["python3.12"], "3.11 to 3.14, and this is Python 3.9: type `make lab PYTHON=python3.12`."),
+        ((3, 15), "Linux", "x86_64", [], "3.11 to 3.14, and this is Python 3.15: install one of them from"),
+        ((3, 12), "Darwin", "x86_64", [], "Intel Macs"),
+        ((3, 11), "Darwin", "arm64", [], None),
+        ((3, 14), "Windows", "AMD64", [], None),
+    ],
+)  # fmt: skip
+def test_a_python_that_will_not_do_is_named_before_anything_is_installed(version, system, machine, there, says):
+    told = environment.refusal(version, system, machine, runs=there.__contains__)
+    assert told is None if says is None else says in told and told.count(". ") == 0
+
+
+def test_readme_and_this_file_name_the_same_pythons():
+    (_, oldest), (_, newest) = environment.OLDEST, environment.NEWEST
+    assert f"Python 3.{oldest} to 3.{newest}" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f'target-version = "py3{oldest}"' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("run CHAPTER=99", "the chapters are 01 02 03 04 05"),
+        ("run CHAPTER=nonsense", "the chapters are"),
+        ("run CHAPTER=solutions/05", "the chapters are"),
+        ("test CHAPTRE=05", "make test takes CHAPTER and no CHAPTRE"),
+        ("lab CHAPTER=05", "make lab takes OPTIONS and no CHAPTER"),
+    ],
+)
+def test_make_refuses_what_it_does_not_know_before_it_builds_anything(words, says):
+    done = subprocess.run(["make", *words.split()], cwd=ROOT, capture_output=True, text=True, encoding="utf-8")
+    assert done.returncode == 2 and says in done.stderr and not done.stdout
+
+
+@pytest.mark.parametrize("chapter", ["5", "05"])
+def test_make_takes_a_chapter_by_its_number(chapter):
+    command = ["make", "--dry-run", "test", f"CHAPTER={chapter}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, encoding="utf-8", check=True)
+    named = [Path(word).name for word in done.stdout.split() if word.endswith(".ipynb")]
+    assert named == [p.name for p in [*ROOT.glob("notebooks/05*.ipynb"), *ROOT.glob("notebooks/*/05*.ipynb")]]
+
+
+# Where the name of a package is not that of the module.
+PACKAGE_OF = {"IPython": "ipython", "pygments": "Pygments", "yaml": "PyYAML", "xstatic": "XStatic-jQuery"}
+PACKAGE_OF |= {"axe_playwright_python": "axe-playwright-python"}
+
+
+def test_every_import_is_declared():
+    files = [*ROOT.glob("helpers/**/*.py"), *ROOT.glob(".ci/**/*.py"), *ROOT.glob("data/**/*.py")]
+    files += ROOT.glob("notebooks/text/**/*.py")
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in files]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    imported = {node.module for node in nodes if isinstance(node, ast.ImportFrom) and not node.level}
+    imported |= {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    ours = {path.stem for path in files} | {"helpers", "data"}
+    foreign = {name.split(".")[0] for name in imported} - ours - set(sys.stdlib_module_names) - {"google"}
+    lists = [ROOT / "requirements.txt", ROOT / ".ci" / "site-requirements.txt"]
+    declared = {line.split("==")[0] for path in lists for line in path.read_text(encoding="utf-8").splitlines()}
+    assert {PACKAGE_OF.get(name, name) for name in foreign} - declared == set()
