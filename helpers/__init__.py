@@ -5,7 +5,7 @@ A name lives in the module it is imported from. Arrows go one way, from the bott
     module             what it holds                                             built in chapter
     start              what the setup cell calls                                 -
     common             checks of sizes and ids, evaluation mode                  -
-    data               words with their one split, parallel text                 -
+    data               words with their one split, parallel text, agreement      -
     text               Vocabulary                                                2
     attention          masks, masked softmax, scaled dot-product, multi-head     1, 3
     classic_attention  Bahdanau's and Luong's attention                          2

@@ -1,4 +1,4 @@
-"""Load what lies in `data/`, checked line by line: the word lists with their one split, and parallel text."""
+"""Load what lies in `data/`, checked line by line: words, parallel text, sentences about agreement, your own text."""
 
 import random
 import re
@@ -32,7 +32,9 @@ def _read_lines(path):
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; it belongs to the repository, so check out data/ again")
+        ours = DATA_DIRECTORY in path.resolve().parents
+        advice = "; it belongs to the repository, so check out data/ again" if ours else ""
+        raise FileNotFoundError(f"{path}: no such file{advice}")
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
@@ -200,3 +202,90 @@ def _read_links(path, number, links, source, target):
             raise ValueError(f"{path}, line {number}: link {link} points outside its sentences")
         result.add((i, j))
     return result
+
+
+AGREEMENT_SPLITS = ("train", "validation", "test", "structures", "nouns")
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """One split of `data/agreement`: `text[i]` is a sentence up to its verb, words separated by one space.
+
+    `plural[i]` says whether its subject is, `subject[i]` is the subject's place among the words, counted from 0, and
+    `attractors[i]` counts the other nouns, those that are plural beside a singular subject or the other way round.
+    """
+
+    text: list[str]
+    plural: list[bool]
+    subject: list[int]
+    attractors: list[int]
+
+    def __len__(self):
+        return len(self.text)
+
+
+class Labelled(NamedTuple):
+    """Texts and their labels, line by line."""
+
+    labels: list[str]
+    texts: list[str]
+
+
+def load_agreement(directory=DATA_DIRECTORY / "agreement"):
+    """Return the sentences about number agreement as a dictionary from split to `Agreement`.
+
+    The splits are `train`, `validation` and `test`; `structures`, sentences built in ways that `train` has not; and
+    `nouns`, whose other nouns are in `train` only ever the subject.
+
+    Args:
+        directory: the folder with `train.tsv` and so on: number, text, the subject's place, attractors.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: a line has not four columns, or one of them makes no sense; names file and line.
+    """
+    return {name: _load_agreement_split(Path(directory) / f"{name}.tsv") for name in AGREEMENT_SPLITS}
+
+
+def load_labelled(path):
+    """Return labelled texts, one `label<TAB>text` a line, as `Labelled(labels, texts)`: for sentences of your own.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: a line is not a label, one tab and a text; names file and line.
+    """
+    labels, texts = zip(*(columns for _, columns in _rows(path, ("label", "text"))))
+    return Labelled(list(labels), list(texts))
+
+
+def _load_agreement_split(path):
+    """Load one file of `data/agreement` and check each line."""
+    text, plural, subject, attractors = [], [], [], []
+    for here, (number, sentence, place, others) in _rows(path, ("number", "text", "subject", "attractors")):
+        if number not in ("singular", "plural"):
+            raise ValueError(f"{here}: {number!r} is neither 'singular' nor 'plural'")
+        words = sentence.split(" ")
+        if not all(words):
+            raise ValueError(f"{here}: two spaces together, or one at an end, in {sentence!r}")
+        for name, value, limit in (("subject", place, len(words)), ("attractors", others, len(words))):
+            if not re.fullmatch("[0-9]+", value) or int(value) >= limit:
+                raise ValueError(f"{here}: {name} is {value!r}, not a whole number from 0 to {limit - 1}")
+        text.append(sentence)
+        plural.append(number == "plural")
+        subject.append(int(place))
+        attractors.append(int(others))
+    return Agreement(text, plural, subject, attractors)
+
+
+def _rows(path, names):
+    """Yield for each line of a table where it stands and its columns, none of them empty."""
+    expected = "<TAB>".join(names)
+    for number, line in enumerate(_read_lines(path), 1):
+        here = f"{path}, line {number}"
+        columns = line.split("\t")
+        if len(columns) != len(names):
+            raise ValueError(f"{here}: {len(columns) - 1} tabs, expected {len(names) - 1}, as in {expected}: {line!r}")
+        for name, column in zip(names, columns):
+            if not column.strip():
+                raise ValueError(f"{here}: the {name} is empty, expected {expected}: {line!r}")
+        yield here, columns

@@ -11,8 +11,12 @@ from helpers.checks import multi_head_attention as checks
 EXERCISES = {
     "split_heads": checks._split_heads,
     "join_heads": checks._join_heads,
+    "unpack": checks._unpack,
+    "pack": checks._pack,
     "by_loop": checks._by_loop,
     "fused": checks._fused,
+    "part_of_head": checks._part_of_head,
+    "grouped_query_attention": checks._grouped_query_attention,
 }
 
 
@@ -43,8 +47,19 @@ def unpack_by_unflatten(in_proj_weight, num_heads):
     return tuple(third.unflatten(0, (num_heads, -1)).transpose(1, 2) for third in in_proj_weight.chunk(3))
 
 
+def unpack_by_loop(in_proj_weight, num_heads):
+    d_model = in_proj_weight.size(1)
+    D = d_model // num_heads
+    starts = [[part * d_model + head * D for head in range(num_heads)] for part in range(3)]
+    return [torch.stack([in_proj_weight[start : start + D].T for start in row]) for row in starts]
+
+
 def pack_by_transpose(W_Q, W_K, W_V):
     return torch.cat([W.transpose(1, 2).flatten(0, 1) for W in (W_Q, W_K, W_V)])
+
+
+def pack_side_by_side(W_Q, W_K, W_V):
+    return torch.cat([head for W in (W_Q, W_K, W_V) for head in W], dim=1).T
 
 
 def loop_of_heads(x, W_Q, W_K, W_V, W_O):
@@ -76,11 +91,45 @@ def fused_by_einsum(x, in_weight, in_bias, out_weight, out_bias, num_heads, mask
     return output @ out_weight.T + out_bias, weights
 
 
+def part_by_columns(heads, out_proj_weight, head):
+    D = heads.size(-1)
+    return F.linear(heads[:, head], out_proj_weight[:, head * D : (head + 1) * D])
+
+
+def part_by_zeros(heads, out_proj_weight, head):
+    alone = torch.zeros_like(heads)
+    alone[:, head] = heads[:, head]
+    return F.linear(join_by_flatten(alone), out_proj_weight)
+
+
+def grouped_by_repeating(query, key, value, mask=None):
+    times = query.size(1) // key.size(1)
+    key, value = key.repeat_interleave(times, dim=1), value.repeat_interleave(times, dim=1)
+    return scaled_dot_product_attention(query, key, value, mask)[0]
+
+
+def grouped_by_an_axis(query, key, value, mask=None):
+    B, H, T, D = query.shape
+    G = key.size(1)
+    if mask is not None:
+        mask = mask.expand(B, H, T, key.size(2)).unflatten(1, (G, H // G))
+    grouped = query.unflatten(1, (G, H // G))
+    return scaled_dot_product_attention(grouped, key.unsqueeze(2), value.unsqueeze(2), mask)[0].flatten(1, 2)
+
+
 RIGHT = {
     "split_heads": [split_by_unflatten, split_by_chunks],
     "join_heads": [join_by_flatten, join_by_cat],
+    "unpack": [unpack_by_unflatten, unpack_by_loop],
+    "pack": [pack_by_transpose, pack_side_by_side],
     "by_loop": [loop_of_heads, sum_of_heads],
     "fused": [fused_by_chunks, fused_by_einsum],
+    "part_of_head": [part_by_columns, part_by_zeros],
+    "grouped_query_attention": [
+        grouped_by_repeating,
+        grouped_by_an_axis,
+        lambda q, k, v, m=None: F.scaled_dot_product_attention(q, k, v, attn_mask=m, enable_gqa=True),
+    ],
 }
 
 # Wrong answers that are no known mistake: the checker finds them by what they return.
@@ -99,6 +148,20 @@ WRONG = {
         lambda h: join_by_flatten(h).transpose(1, 2),
         lambda h: h,
     ],
+    "unpack": [
+        lambda w, h: unpack_by_unflatten(w, h)[0],
+        lambda w, h: torch.stack(unpack_by_unflatten(w, h)),
+        lambda w, h: unpack_by_unflatten(w, 1),
+        lambda w, h: w,
+        lambda w, h: tuple(-x for x in unpack_by_unflatten(w, h)),
+    ],
+    "pack": [
+        lambda q, k, v: pack_by_transpose(q, q, q),
+        lambda q, k, v: torch.stack([q, k, v]),
+        lambda q, k, v: pack_by_transpose(q.flip(0), k.flip(0), v.flip(0)),
+        lambda q, k, v: pack_by_transpose(q, k, v).chunk(3),
+        lambda q, k, v: pack_by_transpose(q, k, v)[: q.size(1)],
+    ],
     "by_loop": [
         lambda x, q, k, v, o: loop_of_heads(x, q[:1], k[:1], v[:1], o[: q.size(-1)]),
         lambda x, q, k, v, o: loop_of_heads(x, k, q, v, o),
@@ -114,6 +177,21 @@ WRONG = {
         lambda x, w, b, o, c, h: fused_by_chunks(x, w, b, o, c, h),
         lambda x, w, b, o, c, h, m=None: fused_by_chunks(x.detach(), w, b, o, c, h, m),
         lambda x, w, b, o, c, h, m=None: fused_by_chunks(x, w, b, o, c, h, m if m is None else m.T),
+    ],
+    "part_of_head": [
+        lambda h, w, i: part_by_columns(h, w.T, i),
+        lambda h, w, i: part_by_columns(h, w, 0),
+        lambda h, w, i: part_by_columns(h, w, i).detach(),
+        lambda h, w, i: part_by_columns(h, w, i).sum(1),
+        lambda h, w, i: torch.zeros_like(part_by_columns(h, w, i)),
+    ],
+    "grouped_query_attention": [
+        lambda q, k, v, m=None: grouped_by_repeating(q, k, v),
+        lambda q, k, v, m=None: grouped_by_repeating(q, k, v, m).detach(),
+        lambda q, k, v, m=None: grouped_by_repeating(q, v, k, m),
+        lambda q, k, v, m=None: (grouped_by_repeating(q, k, v, m), None),
+        lambda q, k, v, m=None: grouped_by_repeating(q, k, v, m)[:, : k.size(1)],
+        lambda q, k, v, m=None: v,
     ],
 }
 
