@@ -4,11 +4,15 @@ import base64
 import io
 
 import matplotlib.pyplot as plt
+import numpy as np
 import seaborn as sns
 import torch
 from IPython import get_ipython
 from IPython.display import display
+from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import ScaledTranslation
 
 PALETTE = sns.color_palette("colorblind")
 WIDEST = 864  # pixels: the column of text on the site and in Jupyter
@@ -41,13 +45,32 @@ def _draw(ax, weights, query_tokens, key_tokens, values=False, colorbar=True):
         _matrix(weights, query_tokens, key_tokens),
         ax=ax, vmin=0, vmax=1, cmap="viridis", square=True, cbar=colorbar, annot=values, fmt=".2f",
         xticklabels=list(key_tokens), yticklabels=list(query_tokens), linewidths=0.3, annot_kws={"fontsize": "small"},
-        cbar_kws={"shrink": 0.8},
+        cbar_kws={"shrink": 0.8, "label": "weight"},
     )  # fmt: skip
-    ax.tick_params(axis="x", rotation=0 if all(len(token) <= 2 for token in key_tokens) else 90)
-    ax.tick_params(axis="y", rotation=0)
+    _fit_labels(ax)
 
 
-def attention_heatmap(weights, query_tokens, key_tokens=None, title="Attention weights", values=False, ax=None):
+def _fit_labels(ax):
+    """Make the tokens fit their cells; each for itself, so that one long token does not lay the letters on their sides."""
+    place = ax.get_window_extent()
+    cell = min(place.width / np.ptp(ax.get_xlim()), place.height / np.ptp(ax.get_ylim())) * 72 / ax.figure.dpi  # points
+    size = min(max(cell * 0.95, 8), FontProperties(size=plt.rcParams["xtick.labelsize"]).get_size_in_points())
+    for tick in ax.get_xticklabels():
+        tick.set(fontsize=size, rotation=0 if len(tick.get_text()) * 0.7 * size <= max(cell - 3, size) else 90)
+    for tick in ax.get_yticklabels():
+        tick.set(fontsize=size, rotation=0)
+
+
+def attention_heatmap(
+    weights,
+    query_tokens,
+    key_tokens=None,
+    title="Attention weights",
+    values=False,
+    ax=None,
+    xlabel="key",
+    ylabel="query",
+):
     """Draw attention weights: rows are queries, columns are keys, colour from 0 to 1.
 
     Args:
@@ -57,58 +80,93 @@ def attention_heatmap(weights, query_tokens, key_tokens=None, title="Attention w
         title: what the picture shows.
         values: whether to write each weight into its cell.
         ax: where to draw (default: a new figure).
+        xlabel, ylabel: what columns and rows are, where they are not keys and queries.
 
     Returns:
         the matplotlib axes.
     """
     if ax is None:
         rows, columns = len(query_tokens), len(query_tokens if key_tokens is None else key_tokens)
-        _, ax = plt.subplots(figsize=(max(4.6, 0.5 * columns + 2.2), max(2.2, 0.45 * rows + 1.4)))
+        _, ax = plt.subplots(figsize=(min(8.4, max(4.6, 0.5 * columns + 2.2)), max(2.2, 0.45 * rows + 1.4)))
     _draw(ax, weights, query_tokens, key_tokens, values)
-    ax.set(xlabel="key", ylabel="query", title=title)
+    ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
     return ax
 
 
-def head_grid(attention, query_tokens, key_tokens=None, title="Attention weights of every head", size=2.9):
-    """Draw every head of every layer: a row of heat maps for each layer.
+def head_grid(
+    attention,
+    query_tokens,
+    key_tokens=None,
+    title="Attention weights of every head",
+    size=2.9,
+    xlabel="key",
+    ylabel="query",
+):
+    """Draw every head of every layer, four in a row at most, with one colour bar.
 
     Args:
         attention: a list with one tensor a layer, (H, T_q, T_k) or (1, H, T_q, T_k).
-        query_tokens, key_tokens: as for `attention_heatmap`.
+        query_tokens, key_tokens, xlabel, ylabel: as for `attention_heatmap`.
         title: what the picture shows.
-        size: width of one heat map in inches.
+        size: the greatest width of one heat map in inches.
 
     Returns:
         the matplotlib figure.
     """
-    layers = [torch.as_tensor(layer).detach() for layer in attention]
-    layers = [layer.squeeze(0) if layer.dim() == 4 else layer for layer in layers]
+    layers = [layer.squeeze(0) if layer.dim() == 4 else layer for layer in map(torch.as_tensor, attention)]
     if not layers or any(layer.dim() != 3 for layer in layers):
         raise ValueError("attention must be a list with one tensor a layer, (H, T_q, T_k) for one sequence")
-    rows, columns = len(layers), max(len(layer) for layer in layers)
-    figure, axes = plt.subplots(rows, columns, figsize=(size * columns, size * rows + 0.5), squeeze=False)
-    for row, layer in enumerate(layers):
-        for column in range(columns):
-            ax = axes[row, column]
-            if column >= len(layer):
-                ax.set_visible(False)
-                continue
-            _draw(ax, layer[column], query_tokens, key_tokens, colorbar=False)
-            ax.set_title(f"layer {row + 1}, head {column + 1}")
-            if row == rows - 1:
-                ax.set_xlabel("key")
-            else:
-                ax.set_xticks([])
-            if column == 0:
-                ax.set_ylabel("query")
-            else:
-                ax.set_yticks([])
+    columns = min(4, max(len(layer) for layer in layers))
+    heads = [
+        (None, None) if head >= len(layer) else (f"layer {number}, head {head + 1}", layer[head])
+        for number, layer in enumerate(layers, 1)
+        for head in range(-(-len(layer) // columns) * columns)  # whole rows: a layer begins on the left
+    ]
+    rows, size = len(heads) // columns, min(size, 7.6 / columns)
+    shape = layers[0].shape[1] / layers[0].shape[2]
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(size * columns + 0.8, (size * shape + 0.2) * rows + 1.1), squeeze=False
+    )
+    for place, (ax, (name, weights)) in enumerate(zip(axes.flat, heads)):
+        ax.set_visible(weights is not None)
+        if weights is None:
+            continue
+        _draw(ax, weights, query_tokens, key_tokens, colorbar=False)
+        ax.set_title(name, fontsize="small")
+        lowest, first = (heads + [(None, None)] * columns)[place + columns][1] is None, place % columns == 0
+        ax.set(xlabel=xlabel if lowest else "", ylabel=ylabel if first else "")
+        ax.tick_params(labelbottom=lowest, labelleft=first)
+    figure.colorbar(axes[0, 0].collections[0], ax=axes, label="weight", shrink=min(1, 0.8 * columns / rows), aspect=25)
     figure.suptitle(title)
+    if figure.get_layout_engine() is not None:
+        figure.get_layout_engine().execute(figure)  # the cells have their size only now
+    for ax in axes.flat:
+        _fit_labels(ax)
     return figure
 
 
+def _name_lines(ax, lines):
+    """Write the name of each line at its right end, beside the axes, moved apart where they would touch.
+
+    Args:
+        lines: (name, last y, colour) for each.
+    """
+    ax.autoscale_view()
+    step = 1.3 * 10 * ax.figure.dpi / 72 / ax.get_window_extent().height  # a line of text, in parts of the height
+    to_fraction = ax.transData + ax.transAxes.inverted()
+    ordered = sorted((float(to_fraction.transform((1, y))[1]), name, color) for name, y, color in lines)
+    places, highest = [], 1.0
+    for place, _, _ in ordered:
+        places.append(max(place, places[-1] + step) if places else place)
+    for i in reversed(range(len(places))):
+        places[i] = min(places[i], highest)
+        highest = places[i] - step
+    for place, (_, name, color) in zip(places, ordered):
+        ax.annotate(name, (1.01, place), xycoords="axes fraction", va="center", fontsize="small", color=color)
+
+
 def loss_curves(histories, references=None, title="Loss in training", ax=None):
-    """Draw training (dashed) and validation loss (full line, best epoch marked) in nats per token.
+    """Draw training (dashed) and validation loss (full line, best epoch marked) in nats per token, named at their ends.
 
     Args:
         histories: a dictionary from label to `helpers.training.History`.
@@ -119,55 +177,65 @@ def loss_curves(histories, references=None, title="Loss in training", ax=None):
     Returns:
         the matplotlib axes.
     """
-    if ax is None:
-        _, ax = plt.subplots(figsize=(7.5, 4.5))
+    ax = ax or plt.subplots(figsize=(7.5, 4.5))[1]
+    names = [(label, loss, "0.35") for label, loss in (references or {}).items()]
+    for _, loss, color in names:
+        ax.axhline(loss, color=color, linestyle=":")
     for color, (label, history) in zip(PALETTE, histories.items()):
         epochs = range(1, len(history.train) + 1)
-        ax.plot(epochs, history.train, "--", color=color, label=f"{label}, training")
-        ax.plot(epochs, history.validation, color=color, label=f"{label}, validation")
+        ax.plot(epochs, history.train, "--", color=color)
+        ax.plot(epochs, history.validation, color=color)
         ax.plot(history.best_epoch + 1, history.best, "o", color=color)
-    for label, loss in (references or {}).items():
-        ax.axhline(loss, color="0.35", linestyle=":")
-        ax.annotate(label, (0.01, loss), xycoords=("axes fraction", "data"), ha="left", va="bottom", fontsize="small")
-    ax.set(xlabel="epoch", ylabel="nats per token", title=title)
-    ax.legend(fontsize="small")
+        names.append((label, history.validation[-1], color))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set(xlabel="epoch", ylabel="nats per token (dashed: training)", title=title)
+    _name_lines(ax, names)
     return ax
 
 
 def interval_plot(intervals, xlabel, title, references=None, ax=None):
-    """Draw means with their intervals, one row a label.
+    """Draw means with their intervals, one row a label; where a row holds the values themselves, the points.
 
     Args:
-        intervals: a dictionary from label to `helpers.analysis.Interval`.
+        intervals: a dictionary from label to `helpers.analysis.Interval`, or to the few values of which it is the mean.
         xlabel: the quantity and its unit.
         title: what the picture shows.
-        references: a dictionary from label to a number, drawn as vertical dotted lines.
+        references: a dictionary from label to a number, drawn as vertical dotted lines, named above the picture.
         ax: where to draw (default: a new figure).
 
     Returns:
         the matplotlib axes.
     """
-    if ax is None:
-        _, ax = plt.subplots(figsize=(7.5, 0.45 * len(intervals) + 1.6))
+    ax = ax or plt.subplots(figsize=(7.5, 0.45 * len(intervals) + 1.6 + 0.2 * len(references or {})))[1]
     for row, interval in enumerate(intervals.values()):
-        ax.plot([interval.low, interval.high], [row, row], color=PALETTE[0], linewidth=2.5)
-        ax.plot(interval.mean, row, "o", color=PALETTE[0])
-    for label, number in (references or {}).items():
+        if hasattr(interval, "low"):
+            ax.plot([interval.low, interval.high], [row, row], color=PALETTE[0], linewidth=2.5)
+            ax.plot(interval.mean, row, "o", color=PALETTE[0])
+        else:
+            values = torch.as_tensor(interval, dtype=torch.float64)
+            ax.plot(values, [row] * len(values), "o", color=PALETTE[0], alpha=0.6, markersize=5)
+            ax.plot(values.mean(), row, "|", color="black", markersize=16, markeredgewidth=2)
+    ordered = sorted((references or {}).items(), key=lambda item: -item[1])
+    for level, (label, number) in enumerate(ordered):
         ax.axvline(number, color="0.35", linestyle=":")
-        ax.annotate(label, (number, 1), xycoords=("data", "axes fraction"), ha="right", va="top", rotation=90,
-                    fontsize="small")  # fmt: skip
+        ax.annotate(label, (number, 1), (0, 3 + 13 * level), xycoords=("data", "axes fraction"),
+                    textcoords="offset points", ha="center", va="bottom", fontsize="small",
+                    arrowprops={"arrowstyle": "-", "color": "0.35", "linestyle": ":", "shrinkA": 0},
+                    bbox={"fc": "white", "ec": "none", "pad": 0.5}, zorder=3 + level)  # fmt: skip
     ax.set_yticks(range(len(intervals)), list(intervals))
     ax.set_ylim(len(intervals) - 0.5, -0.5)
-    ax.set(xlabel=xlabel, title=title)
+    ax.set(xlabel=xlabel)
+    ax.set_title(title, pad=6 + 13 * len(ordered))
     return ax
 
 
 def interval_curves(x, curves, xlabel, ylabel, title, log="", ax=None):
-    """Draw means over `x` as lines and their intervals as bands.
+    """Draw means over `x` as lines, named at their ends, with intervals: bands over many x, bars over eight and fewer.
 
     Args:
         x: the numbers along the horizontal axis.
-        curves: a dictionary from label to a list of `helpers.analysis.Interval`, one for each x.
+        curves: a dictionary from label to a list of `helpers.analysis.Interval`, one for each x; or of the few values
+            themselves, which are drawn as points.
         xlabel, ylabel: the quantities and their units.
         title: what the picture shows.
         log: the axes with a logarithmic scale: "", "x", "y" or "xy".
@@ -176,17 +244,31 @@ def interval_curves(x, curves, xlabel, ylabel, title, log="", ax=None):
     Returns:
         the matplotlib axes.
     """
-    if ax is None:
-        _, ax = plt.subplots(figsize=(7.5, 4.5))
-    for color, (label, intervals) in zip(PALETTE, curves.items()):
-        ax.plot(x, [i.mean for i in intervals], "o-", color=color, label=label, markersize=4)
-        ax.fill_between(x, [i.low for i in intervals], [i.high for i in intervals], color=color, alpha=0.25, lw=0)
+    ax = ax or plt.subplots(figsize=(7.5, 4.5))[1]
     if "x" in log:
         ax.set_xscale("log", base=2)
     if "y" in log:
         ax.set_yscale("log")
+    names = []
+    for number, (color, (label, numbers)) in enumerate(zip(PALETTE, curves.items())):
+        beside = ScaledTranslation((number - (len(curves) - 1) / 2) * 5 / 72, 0, ax.figure.dpi_scale_trans)
+        moved = ax.transData + beside if len(x) <= 8 else ax.transData  # so that curves do not cover each other
+        raw = not hasattr(numbers[0], "low")
+        means = [float(torch.as_tensor(n, dtype=torch.float64).mean()) if raw else n.mean for n in numbers]
+        ax.plot(x, means, "-" if raw else "o-", color=color, markersize=4, transform=moved)
+        for place, n in zip(x, numbers):
+            if raw:
+                ax.plot([place] * len(n), n, "o", color=color, markersize=4, alpha=0.6, transform=moved)
+            elif len(x) <= 8:
+                ax.plot([place, place], [n.low, n.high], color=color, linewidth=2, transform=moved)
+        if not raw and len(x) > 8:
+            ax.fill_between(x, [n.low for n in numbers], [n.high for n in numbers], color=color, alpha=0.25, lw=0)
+        names.append((label, means[-1], color))
+        ends = [(min(n), max(n)) if raw else (n.low, n.high) for n in numbers]
+        ax.update_datalim([(place, y) for place, pair in zip(x, ends) for y in (*pair,)])
     ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
-    ax.legend(fontsize="small")
+    if len(curves) > 1:
+        _name_lines(ax, names)
     return ax
 
 
@@ -204,8 +286,7 @@ def matrix_blocks(matrix, row_blocks=None, column_blocks=None, title="", ax=None
     """
     matrix = torch.as_tensor(matrix).detach().float().cpu()
     rows, columns = matrix.shape
-    if ax is None:
-        _, ax = plt.subplots(figsize=(0.62 * columns + 1.6, 0.36 * rows + 1.2))
+    ax = ax or plt.subplots(figsize=(min(8.4, 0.62 * columns + 1.6), 0.36 * rows + 1.2))[1]
     limit = float(matrix.abs().max())
     sns.heatmap(matrix.numpy(), ax=ax, vmin=-limit, vmax=limit, cmap="vlag", annot=True, fmt=".2f", cbar=False,
                 annot_kws={"fontsize": "small"})  # fmt: skip
@@ -258,8 +339,7 @@ def weight_bars(steps, tokens, title, ax=None):
     Returns:
         the matplotlib axes.
     """
-    if ax is None:
-        _, ax = plt.subplots(figsize=(max(6.5, 0.9 * len(tokens) + 1.5), 3.2))
+    ax = ax or plt.subplots(figsize=(min(8.4, max(6.5, 0.9 * len(tokens) + 1.5)), 3.2))[1]
     width = 0.8 / len(steps)
     for number, (label, weights) in enumerate(steps.items()):
         weights = torch.as_tensor(weights).detach().float().cpu()
@@ -303,7 +383,13 @@ def show(alternative_text):
         return
     file = io.BytesIO()
     figure.savefig(
-        file, format="png", dpi=2 * figure.dpi, bbox_inches="tight", facecolor="white", metadata={"Software": None}
+        file,
+        format="png",
+        dpi=2 * figure.dpi,
+        bbox_inches="tight",
+        pad_inches=0.05,
+        facecolor="white",
+        metadata={"Software": None},
     )
     plt.close(figure)
     width, height = (round(int.from_bytes(file.getvalue()[i : i + 4], "big") / 2) for i in (16, 20))  # PNG's header
