@@ -6,11 +6,8 @@ import torch
 from torch.nn import functional as F
 
 from helpers.attention import causal_mask, scaled_dot_product_attention
-from helpers.checks.core import Exercise
-
-
-def _random(*shape, seed=0):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+from helpers.checks.core import Exercise, then
+from helpers.checks.shared import random, real
 
 
 def _counted(*shape):
@@ -35,9 +32,9 @@ _split_heads = Exercise(
         (torch.tensor([[[1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, 8.0]]]), 2),
         (torch.tensor([[[1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, 8.0]]]), 1),
         (_counted(2, 3, 4), 4),
-        (_random(2, 4, 4, seed=1), 2),
-        (_random(3, 5, 12, seed=2), 3),
-        (_random(1, 1, 6, seed=3), 2),
+        (random(2, 4, 4, seed=1), 2),
+        (random(3, 5, 12, seed=2), 3),
+        (random(1, 1, 6, seed=3), 2),
     ],
     meaning="No number is computed: the features of a token are only shared out.",
     mistakes=[
@@ -74,9 +71,9 @@ _join_heads = Exercise(
     cases=[
         (torch.tensor([[[[1.0, 2.0], [5.0, 6.0]], [[3.0, 4.0], [7.0, 8.0]]]]),),
         (_counted(2, 3, 4, 2),),
-        (_random(2, 4, 4, 3, seed=1),),
-        (_random(3, 1, 5, 4, seed=2),),
-        (_random(1, 6, 1, 2, seed=3),),
+        (random(2, 4, 4, 3, seed=1),),
+        (random(3, 1, 5, 4, seed=2),),
+        (random(1, 6, 1, 2, seed=3),),
     ],
     meaning="Splitting and joining undo each other.",
     mistakes=[
@@ -99,94 +96,92 @@ def check_join_heads(function):
     return _join_heads.check(function)
 
 
-# 3. From PyTorch's packed matrix to the paper's matrices
+# From PyTorch's packed matrix to the paper's matrices
 
 
-def _unpack_right(in_proj_weight, num_heads):
-    thirds = in_proj_weight.chunk(3)
-    return tuple(third.unflatten(0, (num_heads, -1)).transpose(1, 2) for third in thirds)
+def unpack(in_proj_weight, num_heads):
+    matrices = []
+    for third in in_proj_weight.chunk(3):
+        heads = third.unflatten(0, (num_heads, -1))  # (d_model, d_model) → (H, D, d_model)
+        matrices.append(heads.transpose(1, 2))  # (H, d_model, D)
+    return tuple(matrices)
 
 
-def _unpack_heads_first(weight, num_heads):
-    d_model = weight.size(1)
-    blocks = weight.view(num_heads, 3, d_model // num_heads, d_model).transpose(2, 3)
+def _unpack_heads_first(in_proj_weight, num_heads):
+    d_model = in_proj_weight.size(1)
+    blocks = in_proj_weight.view(num_heads, 3, d_model // num_heads, d_model).transpose(2, 3)
     return tuple(blocks[:, i] for i in range(3))
 
 
-def _unpack_columns(weight, num_heads):
-    return tuple(third.unflatten(1, (num_heads, -1)).transpose(0, 1) for third in weight.chunk(3))
-
-
-_unpack = Exercise(
-    name="unpack",
-    reference=_unpack_right,
+check_unpack = Exercise(
+    unpack,
     cases=[
         (_counted(6, 2), 2),
         (_counted(6, 2), 1),
-        (_random(12, 4, seed=1), 2),
-        (_random(24, 8, seed=2), 4),
-        (_random(27, 9, seed=3), 3),
+        (_counted(3, 1), 1),
+        (random(12, 4, seed=1), 2),
+        (random(24, 8, seed=2), 4),
+        (random(24, 8, seed=2), 8),
+        (random(27, 9, seed=3), 3),
+        (random(36, 12, seed=4).double(), 2),
     ],
     meaning="Now you can write the paper's formula with any PyTorch model's numbers.",
     mistakes=[
-        (lambda w, h: tuple(t.unflatten(0, (h, -1)) for t in w.chunk(3)), "PyTorch stores outputs in rows: transpose"
-         " inside each head, (H, D, d_model) → (H, d_model, D)"),
-        (_unpack_columns, "the heads are cut out of the columns; in PyTorch's layout a head is a block of ROWS of its"
-         " third"),
+        (".transpose(1, 2) -> ", "PyTorch stores outputs in rows: transpose inside each head, (H, D, d_model) →"
+         " (H, d_model, D)"),
+        (("third.unflatten(0, -> third.unflatten(1,", "transpose(1, 2) -> transpose(0, 1)"), "the heads are cut out of the"
+         " columns; in PyTorch's layout a head is a block of ROWS of its third"),
         (_unpack_heads_first, "first come all queries, then all keys, then all values; heads are cut inside each third"),
-        (lambda w, h: tuple(_unpack_right(w, h)[i] for i in (1, 0, 2)), "queries and keys are exchanged: the order is"
-         " query, key, value"),
-        (lambda w, h: tuple(_unpack_right(w, h)[i] for i in (2, 1, 0)), "the order is query, key, value; here it is"
-         " reversed"),
-        (lambda w, h: tuple(t.T for t in w.chunk(3)), "the heads are missing: each result is (H, d_model, D)"),
-        (lambda w, h: tuple(t.unflatten(0, (h, -1)).reshape(h, w.size(1), -1) for t in w.chunk(3)), "a reshape does not"
-         " exchange axes: use transpose(1, 2)"),
-        (lambda w, h: tuple(t.flip(0) for t in _unpack_right(w, h)), "the heads are in reverse order"),
+        (("(0, (num_heads, -1)) -> (0, (-1, num_heads))", "heads.transpose(1, 2) -> heads.permute(1, 2, 0)"), "a head gets"
+         " neighbouring rows: unflatten(0, (num_heads, -1)), not (-1, num_heads)"),
+        (then(lambda three: (three[1], three[0], three[2])), "queries and keys are exchanged: the order is query, key,"
+         " value"),
+        (then(lambda three: three[::-1]), "the order is query, key, value; here it is reversed"),
+        (lambda in_proj_weight, num_heads: tuple(third.T for third in in_proj_weight.chunk(3)), "the heads are missing:"
+         " each result is (H, d_model, D)"),
+        ("heads.transpose(1, 2) -> heads.reshape(num_heads, in_proj_weight.size(1), -1)", "a reshape does not exchange"
+         " axes: use transpose(1, 2)"),
+        (then(lambda three: tuple(W.flip(0) for W in three)), "the heads are in reverse order"),
     ],
-)  # fmt: skip
+).check  # fmt: skip
 
 
-def check_unpack(function):
-    """Check `unpack(in_proj_weight, num_heads)`: (3 · d_model, d_model) → three (H, d_model, D)."""
-    return _unpack.check(function)
+# And back
 
 
-# 4. And back
-
-
-def _pack_right(W_Q, W_K, W_V):
-    return torch.cat([W.transpose(1, 2).flatten(0, 1) for W in (W_Q, W_K, W_V)])
+def pack(W_Q, W_K, W_V):
+    thirds = []
+    for W in (W_Q, W_K, W_V):
+        heads = W.transpose(1, 2)  # (H, d_model, D) → (H, D, d_model)
+        thirds.append(heads.flatten(0, 1))  # (d_model, d_model)
+    return torch.cat(thirds)
 
 
 def _three(num_heads, d_model, seed):
-    return tuple(_random(num_heads, d_model, d_model // num_heads, seed=seed + i) for i in range(3))
+    return tuple(random(num_heads, d_model, d_model // num_heads, seed=seed + i) for i in range(3))
 
 
-_pack = Exercise(
-    name="pack",
-    reference=_pack_right,
-    cases=[_unpack_right(_counted(6, 2), 2), _three(1, 2, 1), _three(2, 4, 4), _three(4, 8, 7), _three(3, 9, 10)],
+check_pack = Exercise(
+    pack,
+    cases=[
+        unpack(_counted(6, 2), 2), _three(1, 2, 1), _three(1, 1, 1), _three(2, 4, 4), _three(4, 8, 7), _three(8, 8, 7),
+        _three(3, 9, 10), tuple(W.double() for W in _three(2, 12, 13)),
+    ],
     meaning="Whatever your own heads are called, PyTorch can run them.",
     mistakes=[
-        (lambda q, k, v: torch.cat([W.flatten(0, 1).T if W.size(0) == 1 else W.permute(0, 1, 2).reshape(-1, W.size(1))
-                                    for W in (q, k, v)]), "transpose inside each head first: (H, d_model, D) →"
-         " (H, D, d_model)"),
-        (lambda q, k, v: torch.cat([W.transpose(0, 1).flatten(1) for W in (q, k, v)]), "this is the paper's layout, side"
-         " by side; PyTorch stores it transposed"),
+        ("W.transpose(1, 2) -> W.reshape(len(W), -1, W.size(1))", "transpose inside each head first: (H, d_model, D) →"
+         " (H, D, d_model); a reshape does not exchange axes"),
+        (("W.transpose(1, 2) -> W.transpose(0, 1)", "heads.flatten(0, 1) -> heads.flatten(1)"), "this is the paper's"
+         " layout, side by side; PyTorch stores it transposed"),
         (lambda q, k, v: torch.cat([torch.cat([q[i].T, k[i].T, v[i].T]) for i in range(len(q))]), "all queries first, then"
          " all keys, then all values; here they change from head to head"),
-        (lambda q, k, v: _pack_right(k, q, v), "queries and keys are exchanged"),
-        (lambda q, k, v: _pack_right(v, k, q), "the order is query, key, value; here it is reversed"),
-        (lambda q, k, v: _pack_right(q, k, v).T, "the whole matrix is transposed: it must be (3 · d_model, d_model)"),
-        (lambda q, k, v: torch.cat([W.permute(2, 0, 1).flatten(0, 1) for W in (q, k, v)]), "the rows of the heads are"
-         " interleaved: first all rows of head 1"),
+        ("in (W_Q, W_K, W_V) -> in (W_K, W_Q, W_V)", "queries and keys are exchanged"),
+        (lambda q, k, v: pack(v, k, q), "the order is query, key, value; here it is reversed"),
+        (then(lambda packed: packed.T), "the whole matrix is transposed: it must be (3 · d_model, d_model)"),
+        ("W.transpose(1, 2) -> W.permute(2, 0, 1)", "the rows of the heads are interleaved: first all rows of head 1"),
+        ("W.transpose(1, 2) -> W.flip(0).transpose(1, 2)", "the heads are in reverse order"),
     ],
-)  # fmt: skip
-
-
-def check_pack(function):
-    """Check `pack(W_Q, W_K, W_V)`: three (H, d_model, D) → (3 · d_model, d_model)."""
-    return _pack.check(function)
+).check  # fmt: skip
 
 
 # 5. Multi-head attention by loop
@@ -227,7 +222,7 @@ def _over_queries(x, W_Q, W_K, W_V, W_O):
 
 
 def _loop_case(batch, length, num_heads, d_model, seed):
-    return (_random(batch, length, d_model, seed=seed), *_three(num_heads, d_model, seed + 1), _random(
+    return (random(batch, length, d_model, seed=seed), *_three(num_heads, d_model, seed + 1), random(
         d_model, d_model, seed=seed + 4))  # fmt: skip
 
 
@@ -287,9 +282,9 @@ def _fused_like(order=(0, 1, 2), split=_split, join=_join, width="head", turned=
 
 def _fused_case(batch, length, num_heads, d_model, seed, mask=None):
     return (
-        _random(batch, length, d_model, seed=seed),
-        _random(3 * d_model, d_model, seed=seed + 1), _random(3 * d_model, seed=seed + 2),
-        _random(d_model, d_model, seed=seed + 3), _random(d_model, seed=seed + 4), num_heads,
+        random(batch, length, d_model, seed=seed),
+        random(3 * d_model, d_model, seed=seed + 1), random(3 * d_model, seed=seed + 2),
+        random(d_model, d_model, seed=seed + 3), random(d_model, seed=seed + 4), num_heads,
         *(() if mask is None else (mask,)),
     )  # fmt: skip
 
@@ -330,137 +325,124 @@ def check_fused(function):
     return _fused.check(function)
 
 
-# 7. What one head adds
+# What one head adds
 
 
-def _part_like(cut="columns", head=lambda head, number: head, turned=False):
-    """Return what one head adds to the output, or a version of it with a mistake."""
-
-    def part(heads, out_weight, which):
-        D = heads.size(-1)
-        i = head(which, heads.size(1))
-        block = out_weight[:, i * D : (i + 1) * D] if cut == "columns" else out_weight[i * D : (i + 1) * D].T
-        return heads[:, which] @ (block if turned else block.T)
-
-    return part
+def part_of_head(heads, out_proj_weight, head):
+    D = heads.size(-1)
+    columns = out_proj_weight[:, head * D : (head + 1) * D]  # (d_model, D)
+    return heads[:, head] @ columns.T  # (B, T, D) @ (D, d_model) → (B, T, d_model)
 
 
-def _others(heads, out_weight, which):
-    kept = heads.clone()
-    kept[:, which] = 0.0
-    return F.linear(_join(kept), out_weight)
-
-
-def _interleaved(heads, out_weight, which):
-    return heads[:, which] @ out_weight[:, which :: heads.size(1)].T
+def _all_heads(heads, out_proj_weight, head):
+    return F.linear(heads.transpose(1, 2).flatten(2), out_proj_weight)
 
 
 def _part_case(batch, num_heads, length, head_dim, head, seed):
     d_model = num_heads * head_dim
-    return _random(batch, num_heads, length, head_dim, seed=seed), _random(d_model, d_model, seed=seed + 1), head
+    return random(batch, num_heads, length, head_dim, seed=seed), random(d_model, d_model, seed=seed + 1), head
 
 
-_part_of_head = Exercise(
-    name="part_of_head",
-    reference=_part_like(),
+_two_heads = torch.tensor([[[[1.0]], [[10.0]]]])
+
+check_part_of_head = Exercise(
+    part_of_head,
     cases=[
-        (torch.tensor([[[[1.0]], [[10.0]]]]), torch.tensor([[1.0, 2.0], [3.0, 4.0]]), 1),
-        (torch.tensor([[[[1.0]], [[10.0]]]]), torch.tensor([[1.0, 2.0], [3.0, 4.0]]), 0),
+        (_two_heads, torch.tensor([[1.0, 2.0], [3.0, 4.0]]), 1),
+        (_two_heads, torch.tensor([[1.0, 2.0], [3.0, 4.0]]), 0),
+        _part_case(1, 1, 2, 3, 0, 7),
         _part_case(1, 2, 3, 2, 0, 1),
         _part_case(2, 4, 3, 2, 2, 2),
         _part_case(2, 3, 5, 3, 2, 3),
+        _part_case(3, 3, 3, 3, 1, 4),
+        _part_case(2, 2, 1, 4, 1, 5),
+        _part_case(4, 8, 2, 1, 5, 6),
     ],
     meaning="The output is a sum over heads; this is one term of it.",
     mistakes=[
-        (_part_like(cut="rows"), "in PyTorch's layout the COLUMNS of the matrix read the joined heads; the rows make the"
-         " output's features"),
-        (_interleaved, "a head's features stand side by side after joining: columns head · D to (head + 1) · D"),
-        (_others, "this is what is left when the head is switched off; wanted is what the head itself adds"),
-        (_part_like(head=lambda head, number: number - 1 - head), "the heads are counted from the other end"),
-        (lambda h, w, i: F.linear(_join(h), w), "this is the output of all heads together"),
-        (lambda h, w, i: F.linear(_join(h), w) / h.size(1), "the heads do not add equal shares: use this head's columns"),
-        (lambda h, w, i: h[:, i], "this is the head's result before the output projection"),
-        (lambda h, w, i: _part_like()(h, w, max(i - 1, 0)), "heads are counted from 0"),
+        ("out_proj_weight[:, head * D : (head + 1) * D] -> out_proj_weight[head * D : (head + 1) * D].T", "in PyTorch's"
+         " layout the COLUMNS of the matrix read the joined heads; the rows make the output's features"),
+        ("head * D : (head + 1) * D -> head :: heads.size(1)", "a head's features stand side by side after joining:"
+         " columns head · D to (head + 1) · D"),
+        (lambda heads, w, head: _all_heads(heads, w, head) - part_of_head(heads, w, head), "this is what is left when the"
+         " head is switched off; wanted is what the head itself adds"),
+        (lambda heads, w, head: part_of_head(heads, w, heads.size(1) - 1 - head), "the heads are counted from the other"
+         " end"),
+        (_all_heads, "this is the output of all heads together"),
+        (lambda heads, w, head: _all_heads(heads, w, head) / heads.size(1), "the heads do not add equal shares: use this"
+         " head's columns"),
+        (" @ columns.T -> ", "this is the head's result before the output projection"),
+        (lambda heads, w, head: part_of_head(heads, w, max(head - 1, 0)), "heads are counted from 0"),
+        ("heads[:, head] -> heads[:, 0]", "the columns are those of the head, but the results are those of the first head"),
     ],
     gradient=True,
-)  # fmt: skip
+).check  # fmt: skip
 
 
-def check_part_of_head(function):
-    """Check `part_of_head(heads, out_proj_weight, head)`: (B, T, d_model)."""
-    return _part_of_head.check(function)
+# Grouped-query attention
 
 
-# 8. Grouped-query attention
-
-
-def _grouped_like(widen=lambda x, times: x.repeat_interleave(times, dim=1), scale=1.0, use_mask=True, turned=False):
-    """Return grouped-query attention, or a version of it with a mistake."""
-
-    def attend(query, key, value, mask=None):
-        times = query.size(1) // key.size(1)
-        if turned and mask is not None:
-            mask = ~mask
-        factor = 1 / math.sqrt(times) if scale == "groups" else scale
-        return scaled_dot_product_attention(
-            query * factor, widen(key, times), widen(value, times), mask if use_mask else None
-        )[0]
-
-    return attend
+def grouped_query_attention(query, key, value, mask=None):
+    times = query.size(1) // key.size(1)  # H / G
+    keys = key.repeat_interleave(times, dim=1)  # (B, G, T_k, D) → (B, H, T_k, D)
+    values = value.repeat_interleave(times, dim=1)
+    output, _ = scaled_dot_product_attention(query, keys, values, mask)
+    return output  # (B, H, T_q, D)
 
 
 def _group_means(query, key, value, mask=None):
-    G, times = key.size(1), query.size(1) // key.size(1)
-    mean = query.unflatten(1, (G, times)).mean(2)
-    mask = mask if mask is None or mask.dim() < 4 or mask.size(1) == 1 else mask[:, ::times]
-    return scaled_dot_product_attention(mean, key, value, mask)[0].repeat_interleave(times, dim=1)
+    times = query.size(1) // key.size(1)
+    mean = query.unflatten(1, (-1, times)).mean(2).repeat_interleave(times, dim=1)
+    return grouped_query_attention(mean, key, value, mask)
 
 
-def _grouped_unscaled(query, key, value, mask=None):
-    return _grouped_like(scale=math.sqrt(query.size(-1)))(query, key, value, mask)
+def _widened(how):
+    """Return the edits that make H heads of keys and values out of G in another way."""
+    call = "{}.repeat_interleave(times, dim=1)"
+    return tuple(f"{call.format(name)} -> {name}{how}" for name in ("key", "value"))
 
 
 def _grouped_case(batch, heads, groups, queries, keys, head_dim, seed, mask=None):
-    return (
-        _random(batch, heads, queries, head_dim, seed=seed),
-        _random(batch, groups, keys, head_dim, seed=seed + 1),
-        _random(batch, groups, keys, head_dim, seed=seed + 2), *(() if mask is None else (mask,)),
-    )  # fmt: skip
+    sizes = ((heads, queries), (groups, keys), (groups, keys))
+    tensors = (random(batch, *size, head_dim, seed=seed + i) for i, size in enumerate(sizes))
+    return *tensors, *(() if mask is None else (mask,))
 
 
 _by_head = torch.stack([causal_mask(3), torch.eye(3, dtype=torch.bool)]).repeat(2, 1, 1).unsqueeze(0)  # (1, 4, 3, 3)
+_some = random(2, 4, 3, 5, seed=9) > 0
+_some[..., 2] = True
+_uses = "(query, keys, values, mask)"
 
-_grouped_query_attention = Exercise(
-    name="grouped_query_attention",
-    reference=_grouped_like(),
+check_grouped_query_attention = Exercise(
+    grouped_query_attention,
     cases=[
         (torch.zeros(1, 4, 1, 1), torch.ones(1, 2, 1, 1), torch.tensor([1.0, 2.0]).view(1, 2, 1, 1)),
         _grouped_case(1, 2, 2, 3, 3, 4, 1),
         _grouped_case(1, 4, 1, 2, 3, 2, 2),
         _grouped_case(2, 6, 3, 4, 5, 4, 3),
+        _grouped_case(3, 6, 2, 1, 4, 9, 10),
         _grouped_case(2, 4, 2, 3, 3, 4, 4, causal_mask(3)),
         _grouped_case(2, 4, 2, 3, 3, 4, 5, _by_head),
+        _grouped_case(2, 4, 2, 3, 5, 4, 6, causal_mask(5)[2:]),  # T_q is not T_k
+        _grouped_case(2, 4, 2, 3, 5, 4, 7, real(5, 2).view(2, 1, 1, 5)),  # B = G, padding
+        _grouped_case(2, 4, 2, 3, 5, 4, 8, real(3, 5).flip(1).view(2, 1, 1, 5) & causal_mask(5)[2:]),
+        _grouped_case(2, 4, 2, 3, 5, 4, 11, _some),
+        _grouped_case(4, 4, 2, 2, 4, 3, 12, real(4, 1, 3, 2).view(4, 1, 1, 4)),  # B = H = T_k
+        _grouped_case(2, 4, 4, 1, 3, 2, 13, real(3, 1).view(2, 1, 1, 3)),
     ],
     meaning="With G = H it is multi-head attention, with G = 1 multi-query attention.",
     mistakes=[
-        (_grouped_like(widen=lambda x, times: x.repeat(1, times, 1, 1)), "neighbouring query heads share a group:"
-         " repeat_interleave, not repeat"),
-        (_grouped_like(widen=lambda x, times: x[:, :1].expand(-1, x.size(1) * times, -1, -1)), "every head uses group 0;"
-         " each group serves its own H / G heads"),
-        (_grouped_like(widen=lambda x, times: x.mean(1, keepdim=True).expand(-1, x.size(1) * times, -1, -1)),
-         "the groups are averaged; they are separate"),
-        (_grouped_like(widen=lambda x, times: x.flip(1).repeat_interleave(times, dim=1)), "the groups are in reverse"
-         " order"),
+        (_widened(".repeat(1, times, 1, 1)"), "neighbouring query heads share a group: repeat_interleave, not repeat"),
+        (_widened("[:, :1]"), "every head uses group 0; each group serves its own H / G heads"),
+        (_widened(".mean(1, keepdim=True)"), "the groups are averaged; they are separate"),
+        (_widened(".flip(1).repeat_interleave(times, dim=1)"), "the groups are in reverse order"),
         (_group_means, "the queries of a group are averaged; each query head attends by itself"),
-        (_grouped_unscaled, "the scores are not divided by √head_dim"),
-        (_grouped_like(scale="groups"), "the scale is √head_dim, whatever the number of groups"),
-        (_grouped_like(use_mask=False), "the mask is not used"),
-        (_grouped_like(turned=True), "the mask is turned round: True means may attend"),
+        (f"{_uses} -> (query * query.size(-1) ** 0.5, keys, values, mask)", "the scores are not divided by √head_dim"),
+        (f"{_uses} -> (query / times**0.5, keys, values, mask)", "the scale is √head_dim, whatever the number of groups"),
+        (f"{_uses} -> (query, keys, values, None)", "the mask is not used"),
+        (f"{_uses} -> (query, keys, values, None if mask is None else ~mask)", "the mask is turned round: True means may"
+         " attend"),
+        (f"{_uses} -> (query, keys, keys, mask)", "the keys are averaged; it should be the values"),
     ],
     gradient=True,
-)  # fmt: skip
-
-
-def check_grouped_query_attention(function):
-    """Check `grouped_query_attention(query, key, value, mask=None)`: H query heads, G heads of keys and values."""
-    return _grouped_query_attention.check(function)
+).check  # fmt: skip

@@ -222,7 +222,8 @@ def changes(node):
             yield node.func.value  # x.f(...) → x
         elif node.args:
             yield node.args[0]  # f(x) → x
-        for i in range(len(node.args) - 1):
+        symmetric = isinstance(node.func, ast.Attribute) and node.func.attr == "transpose"
+        for i in range(0 if symmetric else len(node.args) - 1):
             swapped = [*node.args[:i], node.args[i + 1], node.args[i], *node.args[i + 2 :]]
             yield ast.Call(node.func, swapped, node.keywords)
 
