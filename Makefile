@@ -23,7 +23,7 @@ NUMBER := $(or $(filter $(CHAPTERS),$(CHAPTER) 0$(CHAPTER)),$(if $(CHAPTER),$(er
 ENVIRONMENT = @$(PYTHON) .ci/environment.py $(if $(filter command,$(origin PYTHON)),--python-named) \
 	$(if $(TORCH),--torch $(TORCH))
 
-.PHONY: help environment site run lab test sync bench badges colab book slides handout look repeat clean
+.PHONY: help environment site run lab lint test sync bench badges colab book slides handout look repeat clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -41,20 +41,22 @@ lab: environment  ## open the notebooks in JupyterLab (OPTIONS=--allow-root, or 
 	@$(BIN) -m nbformat.sign $(wildcard notebooks/*.ipynb notebooks/*/*.ipynb) >/dev/null
 	@$(BIN) -m jupyterlab --notebook-dir=notebooks $(OPTIONS)
 
-test: environment  ## run the checks and tests of CI (12 minutes; CHAPTER=05 for one chapter's notebooks); `make colab` is its other half
+lint: environment  ## check the form of the code, and that notebooks, texts, badges and links agree
 	$(BIN) -m ruff check helpers .ci data notebooks/text
 	$(BIN) -m ruff format --check helpers .ci data
 	$(BIN) .ci/notebooks.py check
+
+test: lint  ## run the checks and tests of CI (12 minutes; CHAPTER=05 for one chapter's notebooks); `make colab` is its other half
 	OMP_NUM_THREADS=1 $(BIN) -m pytest --nbval -n 2 --dist loadfile $(if $(NUMBER),$(wildcard notebooks/$(NUMBER)*.ipynb notebooks/*/$(NUMBER)*.ipynb))
 
 sync: environment  ## pair every notebook with its text and execute it in place (10 minutes; CHAPTER=05 for one)
 	@$(BIN) .ci/notebooks.py sync $(NUMBER) $(if $(KEEP),--keep $(KEEP))
 
-bench: environment  ## print the speed comparisons
+bench: environment  ## print the speed comparisons (5 to 8 minutes)
 	$(BIN) .ci/bench.py
 
-badges:  ## write the repository's address and the setup cell everywhere (REPO=owner/name; else git's origin)
-	$(PYTHON) .ci/badges.py $(REPO) $(if $(REPO),$(BRANCH))
+badges:  ## write the repository's address and the setup cell everywhere (REPO=owner/name, else git's origin; BRANCH=main)
+	@$(PYTHON) .ci/badges.py $(or $(REPO),origin) $(BRANCH)
 
 colab: environment  ## play the chapters, each alone, on a runtime like Colab's (12 minutes; CHAPTER=05 for one)
 	$(BIN) .ci/colab.py $(NUMBER) $(if $(REQUIREMENTS),--requirements $(REQUIREMENTS))

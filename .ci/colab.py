@@ -22,6 +22,9 @@ from pathlib import Path
 
 import badges
 
+sys.path.insert(0, str(badges.ROOT))
+from helpers.start import PACKAGES
+
 ROOT = badges.ROOT
 REQUIREMENTS = ROOT / ".ci" / "colab-requirements.txt"
 RUNTIME = ROOT / ".venv" / "colab"
@@ -37,14 +40,6 @@ def call(*command, **more):
     if done.returncode:
         sys.exit(f"{' '.join(map(str, command))}\n{done.stdout}{done.stderr}")
     return done.stdout
-
-
-def packages():
-    """Return the setup cell's packages, {module: what pip is asked for}."""
-    sys.path.insert(0, str(ROOT))
-    from helpers.start import PACKAGES
-
-    return PACKAGES
 
 
 def borrow_torch(requirements):
@@ -63,7 +58,7 @@ def borrow_torch(requirements):
 def make_runtime(requirements=REQUIREMENTS):
     """Make the runtime, unless it is there and made from these requirements; return whether it had to be made."""
     wanted = requirements.read_text(encoding="utf-8")
-    mark, seal = RUNTIME / "made-from", hashlib.sha256((wanted + str(packages()) + sys.version).encode()).hexdigest()
+    mark, seal = RUNTIME / "made-from", hashlib.sha256((wanted + str(PACKAGES) + sys.version).encode()).hexdigest()
     if mark.exists() and mark.read_text() == seal:
         return False
     shutil.rmtree(RUNTIME, ignore_errors=True)
@@ -72,7 +67,7 @@ def make_runtime(requirements=REQUIREMENTS):
     borrow_torch(wanted)
     call(RUNTIME / BIN / "python", "-m", "pip", "install", "-q", "--no-compile", "--requirement", requirements)
     # What the setup cell installs is fetched once, so that a play needs no network and is repeatable.
-    call(RUNTIME / BIN / "python", "-m", "pip", "download", "-q", "--no-deps", "-d", WHEELS, *packages().values())
+    call(RUNTIME / BIN / "python", "-m", "pip", "download", "-q", "--no-deps", "-d", WHEELS, *PACKAGES.values())
     (RUNTIME / "requirements.txt").write_text(wanted)
     mark.write_text(seal)
     return True
@@ -96,7 +91,7 @@ def uninstall_brought():
 def installed_by_play(names, requirements):
     """Return which of the installed packages are the setup cell's and not the runtime's own."""
     own = {name.lower() for name in re.findall(r"^([\w-]+)", requirements, flags=re.M)}
-    wanted = {package.split("==")[0].lower() for package in packages().values()} - own
+    wanted = {package.split("==")[0].lower() for package in PACKAGES.values()} - own
     return [name for name in names if name.lower() in wanted]
 
 

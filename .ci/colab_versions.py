@@ -10,9 +10,11 @@ import sys
 import urllib.request
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from helpers.start import PACKAGES
+
 LISTS = "https://raw.githubusercontent.com/googlecolab/backend-info/main/"
 REQUIREMENTS = Path(__file__).with_name("colab-requirements.txt")
-START = Path(__file__).resolve().parents[1] / "helpers" / "start.py"
 
 
 def canonical(name):
@@ -61,11 +63,6 @@ def today(versions, requirements, packages):
     return "".join(f"{name}=={versions[name]}\n" for name in wanted if name in versions)
 
 
-def setup_packages(source):
-    """Return the names of the packages in the source of helpers/start.py, which is not imported: it needs PyTorch."""
-    return re.findall(r'^    "[\w.]+": "([\w-]+)', source, flags=re.M)
-
-
 def read(name, given):
     """Return the text of one list, from a given path or from GitHub."""
     if given:
@@ -76,7 +73,7 @@ def read(name, given):
 
 def main(target, freeze=None, system=None):
     versions = frozen(read("pip-freeze.txt", freeze))
-    packages = setup_packages(START.read_text(encoding="utf-8"))
+    packages = [package.split("==")[0] for package in PACKAGES.values()]
     Path(target).parent.mkdir(parents=True, exist_ok=True)
     Path(target).write_text(today(versions, REQUIREMENTS.read_text(encoding="utf-8"), packages), encoding="utf-8")
     print(f"python={python_version(read('os-info.txt', system))}")

@@ -20,7 +20,6 @@ PYTHON = os.path.join(VENV, "Scripts" if os.name == "nt" else "bin", "python")
 BASE = "requirements.txt"
 OLDEST, NEWEST = (3, 11), (3, 14)  # the README and the workflows say the same
 ALONE = "# without its dependencies"  # how requirements.txt marks a package
-CPU_BUILD = "https://download.pytorch.org/whl/cpu"
 
 
 def runs(python):
@@ -77,8 +76,13 @@ def install(files, torch):
     alone = [line.split("#")[0].strip() for line in lines if line.endswith(ALONE)]
     usual = [line.split("#")[0].strip() for line in lines if not line.endswith(ALONE)]
     pip = [PYTHON, "-m", "pip", "install", "--disable-pip-version-check"]
-    index = ["--extra-index-url", CPU_BUILD] if torch == "cpu" else []
-    subprocess.check_call(pip + index + [line for line in usual if line])
+    if torch:  # uv knows where each build of PyTorch lies, pip would have to be told
+        subprocess.check_call(pip + ["uv"])
+        build = [line for line in usual if line.startswith("torch")]
+        subprocess.check_call(
+            [PYTHON, "-m", "uv", "pip", "install", "--python", PYTHON, "--torch-backend", torch] + build
+        )
+    subprocess.check_call(pip + [line for line in usual if line])
     if alone:
         subprocess.check_call(pip + ["--no-deps"] + alone)
 

@@ -1,5 +1,6 @@
 """The parts that the play of a fresh Colab runtime is made of; `make colab` plays, because that needs the network."""
 
+import subprocess
 import sys
 
 import colab
@@ -8,8 +9,6 @@ import nbformat
 import pytest
 from colab import ROOT
 from nbformat.v4 import new_code_cell, new_notebook, new_output
-
-from helpers.start import PACKAGES
 
 FREEZE = """# Made up, in the form of Colab's list.
 absl-py==1.4.0
@@ -64,6 +63,12 @@ def test_a_list_of_another_form_is_refused():
         colab_versions.python_version("Ubuntu")
 
 
-def test_the_setup_cells_packages_are_read_without_importing_them():
-    names = colab_versions.setup_packages((ROOT / "helpers" / "start.py").read_text())
-    assert names == [package.split("==")[0] for package in PACKAGES.values()]
+def test_the_list_is_read_before_anything_is_installed(tmp_path):
+    """The weekly job reads it with the runner's own Python, to know which Python to take."""
+    freeze, system = tmp_path / "freeze", tmp_path / "system"
+    freeze.write_text(FREEZE)
+    system.write_text("Python 3.13.5\n")
+    bare = [sys.executable, "-S", str(ROOT / ".ci" / "colab_versions.py")]  # -S: no installed package is seen
+    done = subprocess.run([*bare, tmp_path / "today.txt", freeze, system], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("python=3.13\n", "")
+    assert "bertviz==1.5.0\n" in (tmp_path / "today.txt").read_text()

@@ -1,7 +1,7 @@
 """What is decided before anything is installed: which Python will do, and whether .venv can stay."""
 
-import ast
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,13 +10,14 @@ import environment
 import pytest
 
 ROOT = Path(environment.ROOT)
+with_make = pytest.mark.skipif(not shutil.which("make"), reason="there is no make here")
 
 
 @pytest.fixture
 def venv(tmp_path, monkeypatch):
     """A whole environment of this Python in a repository of its own, and the commands that were run since."""
     (tmp_path / "requirements.txt").write_text(
-        "numpy==1  # a remark\nbertviz==1  # without its dependencies\n", encoding="utf-8"
+        "numpy==1  # a remark\ntorch==1\nbertviz==1  # without its dependencies\n", encoding="utf-8"
     )
     (tmp_path / "site.txt").write_text("sphinx==1\n", encoding="utf-8")
     monkeypatch.setattr(environment, "ROOT", str(tmp_path))
@@ -31,7 +32,7 @@ def venv(tmp_path, monkeypatch):
     monkeypatch.setattr(environment.subprocess, "check_call", call)
     make(monkeypatch)
     assert len(commands) == 3 and commands[0] == f"-m venv --clear {tmp_path / '.venv'}"
-    assert commands[1].endswith("pip install --disable-pip-version-check numpy==1")
+    assert commands[1].endswith("pip install --disable-pip-version-check numpy==1 torch==1")
     assert commands[2].endswith("pip install --disable-pip-version-check --no-deps bertviz==1")
     commands.clear()
     return tmp_path, commands
@@ -50,7 +51,7 @@ def test_a_whole_environment_stays(venv, monkeypatch):
 
 def test_more_requirements_are_added_and_nothing_is_made_anew(venv, monkeypatch):
     make(monkeypatch, "site.txt")
-    assert venv[1][0].endswith("numpy==1 sphinx==1") and "--no-deps" in venv[1][1] and len(venv[1]) == 2
+    assert venv[1][0].endswith("numpy==1 torch==1 sphinx==1") and "--no-deps" in venv[1][1] and len(venv[1]) == 2
     make(monkeypatch, "site.txt")
     make(monkeypatch)
     assert len(venv[1]) == 2
@@ -73,6 +74,9 @@ def test_it_is_made_anew(venv, monkeypatch, change):
         options = ["--torch", "cpu"]
     make(monkeypatch, *options)
     assert commands[0].startswith("-m venv --clear")
+    if options:
+        backend = f"-m uv pip install --python {sys.executable} --torch-backend cpu torch==1"
+        assert commands[1].endswith(" uv") and commands[2] == backend and commands[3].endswith(" numpy==1 torch==1")
     assert json.loads(mark.read_text(encoding="utf-8"))["python"] == list(sys.version_info[:2])
 
 
@@ -106,9 +110,11 @@ def test_readme_and_this_file_name_the_same_pythons():
     assert f'target-version = "py3{oldest}"' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 
 
+@with_make
 @pytest.mark.parametrize(
     ("words", "says"),
     [
+        ("badges CHAPTER=05", "make badges takes REPO BRANCH and no CHAPTER"),
         ("run CHAPTER=99", "the chapters are 01 02 03 04 05"),
         ("run CHAPTER=nonsense", "the chapters are"),
         ("run CHAPTER=solutions/05", "the chapters are"),
@@ -121,28 +127,10 @@ def test_make_refuses_what_it_does_not_know_before_it_builds_anything(words, say
     assert done.returncode == 2 and says in done.stderr and not done.stdout
 
 
+@with_make
 @pytest.mark.parametrize("chapter", ["5", "05"])
 def test_make_takes_a_chapter_by_its_number(chapter):
     command = ["make", "--dry-run", "test", f"CHAPTER={chapter}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, encoding="utf-8", check=True)
     named = [Path(word).name for word in done.stdout.split() if word.endswith(".ipynb")]
     assert named == [p.name for p in [*ROOT.glob("notebooks/05*.ipynb"), *ROOT.glob("notebooks/*/05*.ipynb")]]
-
-
-# Where the name of a package is not that of the module.
-PACKAGE_OF = {"IPython": "ipython", "pygments": "Pygments", "yaml": "PyYAML", "xstatic": "XStatic-jQuery"}
-PACKAGE_OF |= {"axe_playwright_python": "axe-playwright-python"}
-
-
-def test_every_import_is_declared():
-    files = [*ROOT.glob("helpers/**/*.py"), *ROOT.glob(".ci/**/*.py"), *ROOT.glob("data/**/*.py")]
-    files += ROOT.glob("notebooks/text/**/*.py")
-    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in files]
-    nodes = [node for tree in trees for node in ast.walk(tree)]
-    imported = {node.module for node in nodes if isinstance(node, ast.ImportFrom) and not node.level}
-    imported |= {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
-    ours = {path.stem for path in files} | {"helpers", "data"}
-    foreign = {name.split(".")[0] for name in imported} - ours - set(sys.stdlib_module_names) - {"google"}
-    lists = [ROOT / "requirements.txt", ROOT / ".ci" / "site-requirements.txt"]
-    declared = {line.split("==")[0] for path in lists for line in path.read_text(encoding="utf-8").splitlines()}
-    assert {PACKAGE_OF.get(name, name) for name in foreign} - declared == set()

@@ -50,3 +50,14 @@ def test_a_package_has_one_pin():
     assert len(set(names)) == len(names)
     lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     assert all(re.match(r"#|[\w.-]+==\d|$", line) for line in lines)
+
+
+def test_a_pin_stands_in_one_place():
+    """So that Dependabot's change of a pin is not red because another file repeats the old one."""
+    pinned = "|".join(map(re.escape, declared("requirements.txt", ".ci/site-requirements.txt")))
+    repeated = re.compile(rf"\b(?:{pinned})==\d", re.I)
+    others = [path for pattern in ("*.py", "*.md", "*.yml") for path in ROOT.rglob(pattern)]
+    for path in [*others, ROOT / "Makefile"]:
+        if not {".venv", "build", "tests"} & set(path.relative_to(ROOT).parts):
+            found = repeated.search(path.read_text(encoding="utf-8"))
+            assert not found, f"{path.relative_to(ROOT)} repeats the pin of {found[0][:-3]}"

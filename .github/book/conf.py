@@ -6,7 +6,7 @@ from pathlib import Path
 
 root = next(p for p in Path(__file__).resolve().parents if (p / ".ci" / "chapters.py").is_file())
 sys.path.insert(0, str(root / ".ci"))
-from badges import address
+from badges import address  # noqa: E402
 
 name, branch = address()
 
