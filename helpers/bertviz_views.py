@@ -10,29 +10,51 @@ from pathlib import Path
 
 import torch
 
+KINDS = ("encoder", "decoder", "cross")  # the order of BertViz's menu
+
+# What BertViz's page says, and what it says here: layers and heads count from 1, the menu shows what is seen first, the
+# model view is as wide as its frame, and what a click enlarges stays inside.
+PATCHES = {
+    ".val(layer).text(layer)": ".val(layer).text(layer + 1)",
+    ".text(config.heads[i])": ".text(config.heads[i] + 1)",
+    ".text(config.layers[i])": ".text(config.layers[i] + 1)",
+    'config.layers[layerIndex] + ", Head " + config.heads[headIndex]': (
+        '(config.layers[layerIndex] + 1) + ", Head " + (config.heads[headIndex] + 1)'
+    ),
+    "config.filter = params['default_filter'];": (
+        "config.filter = params['default_filter']; $(`#${params['root_div_id']} #filter`).val(config.filter);"
+    ),
+    "const DIV_WIDTH = 970;": (
+        "const DIV_WIDTH = Math.max(320, Math.min(970, $(`#${params['root_div_id']}`).get(0).clientWidth));"
+    ),
+    "7 * (12 / config.totalHeads)": "Math.max(7, Math.min(16, DIV_WIDTH / config.totalHeads / 9))",
+    "x = leftPos + THUMBNAIL_PADDING - DETAIL_WIDTH + 8;": (
+        "x = Math.max(0, Math.min(maxX - DETAIL_WIDTH, leftPos + THUMBNAIL_PADDING - DETAIL_WIDTH + 8));"
+    ),
+}
+# The frame is as high as what is in it.
+GROW = """new ResizeObserver(() => {
+    try { frameElement.style.height = document.body.offsetHeight + 16 + "px"; } catch (error) {}
+}).observe(document.body);"""
+
 
 def head_views(views, height=380):
     """Return several head views side by side: one copy of the libraries, which are most of the size, serves all.
 
+    Layers and heads count from 1, as in the series' figures.
+
     Args:
-        views: a dictionary from heading to a dictionary of `head_view`'s arguments; with `"whole_model": True` it is
-            BertViz's model view instead, every head of every layer as a small picture (Vig 2019, section 3.2).
-        height: of the tallest view, in pixels.
+        views: a dictionary from heading to a dictionary of BertViz's arguments: `attention`, a list with one tensor a
+            layer, (1, H, T, T), and `tokens`, T strings; for an encoder-decoder `encoder_attention`,
+            `decoder_attention`, `cross_attention`, `encoder_tokens`, `decoder_tokens`. Also `start`, "encoder",
+            "decoder" or "cross", the attention seen first (default: the one that is named first), and `layer` and
+            `heads`. With `"whole_model": True` it is BertViz's model view instead, every head of every layer as a small
+            picture (Vig 2019, section 3.2).
+        height: of the frame in pixels, until it has grown to what is in it.
     """
-    import bertviz  # here, because importing it takes a while
     from IPython.display import HTML
 
-    columns = []
-    for number, (heading, arguments) in enumerate(views.items()):
-        arguments = {name: _rounded(value) for name, value in arguments.items()}
-        whole_model = arguments.pop("whole_model", False)
-        draw = bertviz.model_view if whole_model else bertviz.head_view
-        view = draw(**arguments, html_action="return", prettify_tokens=False).data
-        view = re.sub(r"<script src=[^>]*></script>", "", view)  # require.js from the network
-        view = re.sub(r"bertviz-[0-9a-f]{32}", f"bertviz-{number}", view)  # the random id would differ every time
-        # A model view is about a thousand pixels wide: make it smaller, and let it scroll where that is not enough.
-        style = "flex: 3; min-width: 590px; overflow-x: auto; zoom: 0.6" if whole_model else "flex: 1; min-width: 290px"
-        columns.append(f"<div style='{style}'><b>{html.escape(heading)}</b>{view}</div>")
+    columns = [_column(number, heading, dict(arguments)) for number, (heading, arguments) in enumerate(views.items())]
     scripts = [
         files("xstatic.pkg.jquery").joinpath("data", "jquery.slim.min.js").read_text(encoding="utf-8"),
         files("mpld3").joinpath("js", "d3.v5.min.js").read_text(encoding="utf-8"),
@@ -40,19 +62,48 @@ def head_views(views, height=380):
         "function requirejs(names, run) { run(jQuery, d3); } requirejs.config = function () {}; var require = requirejs;",
     ]
     head = "".join(f"<script>{script}</script>" for script in scripts)
-    body = f"<div style='display: flex; flex-wrap: wrap; font-family: sans-serif'>{''.join(columns)}</div>"
-    page = f'<!DOCTYPE html><html><head><meta charset="utf-8">{head}</head><body>{body}</body></html>'
+    style = "margin: 8px; background: white; color: black; font-family: sans-serif"  # white on a dark page too
+    body = f"<div style='display: flex; flex-wrap: wrap; gap: 8px'>{''.join(columns)}</div><script>{GROW}</script>"
+    page = f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">{head}</head><body style="{style}">{body}</body></html>'
     page = page.replace("&", "&amp;").replace('"', "&quot;")
     return HTML(
-        '<div><iframe title="BertViz head view" style="width: 100%; border: 0" '
+        '<div><iframe title="BertViz: attention weights as lines" '
+        'style="width: 100%; border: 0; background: white; color-scheme: light" '
         f'height="{height}" srcdoc="{page}"></iframe></div>'
     )
+
+
+def _column(number, heading, arguments):
+    """Return one view as HTML: BertViz's own, patched."""
+    import bertviz  # here, because importing it takes a while
+
+    whole_model = arguments.pop("whole_model", False)
+    named = [name.removesuffix("_attention") for name in arguments if name.removesuffix("_attention") in KINDS]
+    start = arguments.pop("start", named[0] if named else None)
+    if start is not None and start not in named:
+        raise ValueError(f"start={start!r} is not among the attentions given: {', '.join(named) or 'one alone'}")
+    for name in {"layer", "heads"} & set(arguments):  # BertViz counts from 0
+        arguments[name] = arguments[name] - 1 if name == "layer" else [head - 1 for head in arguments[name]]
+    if whole_model:
+        arguments.setdefault("display_mode", "light")
+    arguments = {name: _rounded(value) for name, value in arguments.items()}
+    draw = bertviz.model_view if whole_model else bertviz.head_view
+    view = draw(**arguments, html_action="return", prettify_tokens=False).data
+    view = re.sub(r"<script src=[^>]*></script>", "", view)  # require.js from the network
+    view = re.sub(r"bertviz-[0-9a-f]{32}", f"bertviz-{number}", view)  # the random id would differ every time
+    for theirs, ours in PATCHES.items():
+        view = view.replace(theirs, ours)
+    if start is not None:
+        first = [kind for kind in KINDS if kind in named].index(start)
+        view = view.replace('"default_filter": "0"', f'"default_filter": "{first}"')
+    style = "flex: 3; min-width: min(100%, 420px)" if whole_model else "flex: 1; min-width: min(100%, 340px)"
+    return f"<div style='{style}'><b>{html.escape(heading)}</b>{view}</div>"
 
 
 def model_view(attention=None, tokens=None, height=500, **named):
     """Return BertViz's model view: every head of every layer at once; a click enlarges one (Vig 2019, section 3.2).
 
-    Args as for `head_view`; `display_mode="light"` or `"dark"` sets the background.
+    Args as in a view of `head_views`; `display_mode="light"` (the default here) or `"dark"` sets the background.
     """
     return head_views({"": {"attention": attention, "tokens": tokens, "whole_model": True, **named}}, height)
 

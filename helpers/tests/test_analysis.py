@@ -1,7 +1,9 @@
 """The measurements, each against a value worked out another way."""
 
 import math
+from pathlib import Path
 
+import bertviz
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -84,16 +86,37 @@ def test_plots_draw_what_they_are_given():
     mesh = ax.collections[0]
     assert mesh.get_clim() == (0, 1) and mesh.get_cmap().name == "viridis"
     figure = plots.head_grid([WEIGHTS.expand(1, 4, 3, 3)] * 2, list("abc"))
-    assert len(figure.axes) == 8
+    assert len(figure.axes) == 8 + 1  # the colour bar
     plt.close("all")
 
 
-def test_interval_curves_draw_a_line_and_a_band_for_each_label():
+def test_interval_curves_draw_a_line_and_a_bar_for_each_of_few_x_and_a_band_for_many():
     results = {"a": [seed_interval([1.0, 1.1, 1.2]), seed_interval([2.0, 2.1, 2.2])]}
     ax = plots.interval_curves([1, 2], results, "x", "y", "t")
-    assert ax.get_title() == "t" and len(ax.lines) == 1 and len(ax.collections) == 1
+    assert ax.get_title() == "t" and len(ax.lines) == 1 + 2 and not ax.collections
     np.testing.assert_allclose(ax.lines[0].get_ydata(), [1.1, 2.1])
+    ax = plots.interval_curves(range(10), {"a": results["a"] * 5}, "x", "y", "t")
+    assert len(ax.lines) == 1 and len(ax.collections) == 1
     plt.close("all")
+
+
+@pytest.mark.parametrize("theirs", bertviz_views.PATCHES)
+def test_what_is_patched_is_still_in_bertviz(theirs):
+    folder = Path(bertviz.__file__).parent
+    assert any(theirs in (folder / name).read_text(encoding="utf-8") for name in ("head_view.js", "model_view.js"))
+
+
+def test_bertviz_counts_from_one_and_starts_where_it_is_told():
+    weights = {f"{kind}_attention": [torch.eye(3).view(1, 1, 3, 3)] * 2 for kind in ("decoder", "encoder", "cross")}
+    view = weights | {"encoder_tokens": list("abc"), "decoder_tokens": list("abc")}
+    for start, place in ((None, 1), ("encoder", 0), ("cross", 2)):  # the menu: encoder, decoder, cross
+        page = bertviz_views.model_view(**view, **({"start": start} if start else {})).data
+        assert f"&quot;default_filter&quot;: &quot;{place}&quot;" in page
+        assert "config.layers[i] + 1" in page and ".text(config.layers[i])" not in page
+    with pytest.raises(ValueError, match="start='memory' is not among the attentions given: decoder, encoder, cross"):
+        bertviz_views.model_view(**view, start="memory")
+    page = bertviz_views.head_views({"": view | {"layer": 2, "heads": [1]}}).data
+    assert "&quot;layer&quot;: 1, &quot;heads&quot;: [0]" in page
 
 
 def test_model_view_is_a_complete_page_and_always_the_same():
