@@ -387,7 +387,7 @@ def show(alternative_text):
         format="png",
         dpi=2 * figure.dpi,
         bbox_inches="tight",
-        pad_inches=0.05,
+        pad_inches=0.05 if figure.get_layout_engine() else 0,  # a drawing is as wide as its canvas
         facecolor="white",
         metadata={"Software": None},
     )
