@@ -24,7 +24,7 @@ NOUNS, ALONE, SEEING = ([entry.split("/") for entry in text.split()] for text in
 
 # `S` is the subject, `1` to `4` are other noun phrases, `p` a preposition, `v` a past tense with an object, `i` one
 # without, `see1` a present tense that agrees with noun phrase 1. The past tense never tells a number.
-FRONTS = ["", "p 1", "when 1 i"]
+FRONTS = ["", "p 1", "p 1 p 2", "when 1 i", "when 1 p 2 i"]
 MODIFIERS = [
     "",
     "p 3",
@@ -86,7 +86,7 @@ def sentence(structures, nouns, rng):
     for symbol in structure:
         if symbol in plurals:
             noun = chosen[symbol]
-            adjective = [rng.choice(ADJECTIVES)] if rng.random() < 0.25 else []
+            adjective = [rng.choice(ADJECTIVES)] if rng.random() < 0.1 else []
             lemmas += ["the", *adjective, noun[0]]
             words += ["the", *adjective, noun[plurals[symbol]]]
             place = len(words) - 1 if symbol == "S" else place
