@@ -181,7 +181,7 @@ def wanted(arguments, root=ROOT):
     name, *more = arguments
     branch, release = more[0] if more else branch, more[1] if len(more) > 1 else None
     if name == "origin":
-        git = subprocess.run(["git", "remote", "get-url", "origin"], cwd=root, capture_output=True, text=True)
+        git = subprocess.run(["git", "remote", "get-url", "origin"], cwd=root, capture_output=True, encoding="utf-8")
         name = from_remote(git.stdout.strip())
         if not name:
             where = git.stdout.strip() or "nowhere"

@@ -36,7 +36,7 @@ STUB = '"""Stands for the package that tells a program that it runs in Colab."""
 
 def call(*command, **more):
     """Run a command that must succeed; show what it said if it does not."""
-    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, **more)
+    done = subprocess.run([str(c) for c in command], capture_output=True, encoding="utf-8", **more)
     if done.returncode:
         sys.exit(f"{' '.join(map(str, command))}\n{done.stdout}{done.stderr}")
     return done.stdout
@@ -59,7 +59,7 @@ def make_runtime(requirements=REQUIREMENTS):
     """Make the runtime, unless it is there and made from these requirements; return whether it had to be made."""
     wanted = requirements.read_text(encoding="utf-8")
     mark, seal = RUNTIME / "made-from", hashlib.sha256((wanted + str(PACKAGES) + sys.version).encode()).hexdigest()
-    if mark.exists() and mark.read_text() == seal:
+    if mark.exists() and mark.read_text(encoding="utf-8") == seal:
         return False
     shutil.rmtree(RUNTIME, ignore_errors=True)
     shutil.rmtree(WHEELS, ignore_errors=True)
@@ -68,8 +68,8 @@ def make_runtime(requirements=REQUIREMENTS):
     call(RUNTIME / BIN / "python", "-m", "pip", "install", "-q", "--no-compile", "--requirement", requirements)
     # What the setup cell installs is fetched once, so that a play needs no network and is repeatable.
     call(RUNTIME / BIN / "python", "-m", "pip", "download", "-q", "--no-deps", "-d", WHEELS, *PACKAGES.values())
-    (RUNTIME / "requirements.txt").write_text(wanted)
-    mark.write_text(seal)
+    (RUNTIME / "requirements.txt").write_text(wanted, encoding="utf-8")
+    mark.write_text(seal, encoding="utf-8")
     return True
 
 
@@ -82,7 +82,7 @@ def installed():
 def uninstall_brought():
     """Take out of the runtime what an earlier play has installed; return what is left, {package: version}."""
     before = installed()
-    brought = installed_by_play(before, (RUNTIME / "requirements.txt").read_text())
+    brought = installed_by_play(before, (RUNTIME / "requirements.txt").read_text(encoding="utf-8"))
     if brought:
         call(RUNTIME / BIN / "python", "-m", "pip", "uninstall", "-q", "-y", *brought)
     return {name: version for name, version in before.items() if name not in brought}
@@ -113,7 +113,10 @@ def kernel(folder, python, environment):
     place = folder / "jupyter" / "kernels" / "colab" / "kernel.json"
     place.parent.mkdir(parents=True)
     command = [str(python), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-    place.write_text(json.dumps({"argv": command, "display_name": "Colab", "language": "python", "env": environment}))
+    place.write_text(
+        json.dumps({"argv": command, "display_name": "Colab", "language": "python", "env": environment}),
+        encoding="utf-8",
+    )
     return str(folder / "jupyter")
 
 
@@ -121,7 +124,7 @@ def like_colab(folder, repository):
     """Return what sets a Colab kernel's environment apart: it says that it is one, and GitHub is `repository`."""
     stub = folder / "site" / "google" / "colab"
     stub.mkdir(parents=True)
-    (stub / "__init__.py").write_text(STUB)
+    (stub / "__init__.py").write_text(STUB, encoding="utf-8")
     return {
         "PYTHONPATH": str(folder / "site"),
         "PATH": f"{RUNTIME / BIN}{os.pathsep}{os.environ['PATH']}",

@@ -51,7 +51,7 @@ def install(packages):
         RuntimeError: pip did not manage to; says what to do, and what pip said last.
     """
     command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--disable-pip-version-check", *packages]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8")
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["nothing"])[-1]
         raise RuntimeError(f"pip could not install {' '.join(packages)}: {_remedy(done.stderr)} pip said: {last}")

@@ -66,7 +66,7 @@ def test_ids_outputs_and_form_of_a_notebook_stay(copy):
 
 def test_a_changed_cell_is_carried_into_every_notebook(copy):
     source = copy / badges.SOURCE
-    source.write_text(source.read_text(encoding="utf-8").replace("\nprepare()", "\nprepare()  # new"))
+    source.write_text(source.read_text(encoding="utf-8").replace("\nprepare()", "\nprepare()  # new"), encoding="utf-8")
     twins = list(badges.texts(copy))
     assert len(stale(copy)) == len(twins) + sum(badges.notebook_of(text, copy).exists() for text in twins)
     badges.stamp(copy, *badges.address(copy))

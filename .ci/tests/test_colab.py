@@ -66,9 +66,9 @@ def test_a_list_of_another_form_is_refused():
 def test_the_list_is_read_before_anything_is_installed(tmp_path):
     """The weekly job reads it with the runner's own Python, to know which Python to take."""
     freeze, system = tmp_path / "freeze", tmp_path / "system"
-    freeze.write_text(FREEZE)
-    system.write_text("Python 3.13.5\n")
+    freeze.write_text(FREEZE, encoding="utf-8")
+    system.write_text("Python 3.13.5\n", encoding="utf-8")
     bare = [sys.executable, "-S", str(ROOT / ".ci" / "colab_versions.py")]  # -S: no installed package is seen
-    done = subprocess.run([*bare, tmp_path / "today.txt", freeze, system], capture_output=True, text=True)
+    done = subprocess.run([*bare, tmp_path / "today.txt", freeze, system], capture_output=True, encoding="utf-8")
     assert (done.stdout, done.stderr) == ("python=3.13\n", "")
-    assert "bertviz==1.5.0\n" in (tmp_path / "today.txt").read_text()
+    assert "bertviz==1.5.0\n" in (tmp_path / "today.txt").read_text(encoding="utf-8")

@@ -56,7 +56,9 @@ def alone(tmp_path):
 def run(cell, folder, github=None, path=None, **more):
     """Run a cell in a folder; `github` is where git finds https://github.com/example/flycatcher instead."""
     config = folder.parent / "gitconfig"
-    config.write_text(f'[url "{github}"]\n\tinsteadOf = https://github.com/example/flycatcher\n' if github else "")
+    config.write_text(
+        f'[url "{github}"]\n\tinsteadOf = https://github.com/example/flycatcher\n' if github else "", encoding="utf-8"
+    )
     present = folder.parent / "present"  # the packages that Colab lacks, as empty modules, so that pip is not called
     for module in start.PACKAGES:
         (present / module.replace(".", "/")).mkdir(parents=True, exist_ok=True)
@@ -64,7 +66,7 @@ def run(cell, folder, github=None, path=None, **more):
     environment |= {"GIT_CONFIG_GLOBAL": str(config), "GIT_CONFIG_NOSYSTEM": "1", "PYTHONPATH": str(present)}
     environment |= {"PIP_NO_INDEX": "1", "LC_ALL": "C", "PATH": os.environ["PATH"] if path is None else str(path)}
     return subprocess.run(
-        [sys.executable, "-c", cell], cwd=folder, env=environment, capture_output=True, text=True, timeout=120,
+        [sys.executable, "-c", cell], cwd=folder, env=environment, capture_output=True, encoding="utf-8", timeout=120,
         start_new_session=True, **more,
     )  # fmt: skip
 
@@ -112,7 +114,7 @@ def test_alone_it_fetches_the_series_and_names_the_device(alone, origin):
     assert done.stdout.startswith("Device: ") and done.stdout.count("\n") == 1
     assert left(alone) == ["flycatcher"]
     count = ["git", "rev-list", "--count", "HEAD"]
-    assert subprocess.run(count, cwd=alone / "flycatcher", capture_output=True, text=True).stdout == "1\n"
+    assert subprocess.run(count, cwd=alone / "flycatcher", capture_output=True, encoding="utf-8").stdout == "1\n"
 
 
 def test_the_second_run_does_nothing(alone, origin):
@@ -126,7 +128,7 @@ def test_the_second_run_does_nothing(alone, origin):
 @pytest.mark.parametrize("folder", [".", "notebooks", "notebooks/solutions"])
 def test_inside_a_clone_it_looks_upward(folder):
     done = subprocess.run(
-        [sys.executable, "-c", FETCHING + "\nprint(sys.path[0])"], cwd=ROOT / folder, capture_output=True, text=True,
+        [sys.executable, "-c", FETCHING + "\nprint(sys.path[0])"], cwd=ROOT / folder, capture_output=True, encoding="utf-8",
         env={**os.environ, "PATH": "", "PYTHONPATH": ""},
     )  # fmt: skip
     assert done.stdout.strip() == str(ROOT), done.stderr
@@ -164,7 +166,7 @@ def test_no_such_branch(alone, origin):
 @pytest.mark.parametrize("place", [".", "flycatcher"])
 def test_an_old_clone_is_called_old(alone, origin, place):
     (alone / place / "helpers").mkdir(parents=True)
-    (alone / place / "helpers" / "start.py").write_text('"""As it was in the first edition."""\n')
+    (alone / place / "helpers" / "start.py").write_text('"""As it was in the first edition."""\n', encoding="utf-8")
     message = sentence(run(STAMPED, alone, origin))
     assert message.startswith(f"{alone / place} is an old or unfinished copy of the series: delete it (or `git pull`")
 
@@ -176,7 +178,7 @@ def test_an_unfinished_clone_is_not_used(alone, origin):
 
 @pytest.mark.parametrize("before", ["", "import helpers; "])
 def test_a_helpers_py_beside_the_notebook_is_not_taken_for_ours(alone, before):
-    (alone / "helpers.py").write_text("")
+    (alone / "helpers.py").write_text("", encoding="utf-8")
     shutil.copytree(ROOT / "helpers", alone / "flycatcher" / "helpers", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "requirements.txt", alone / "flycatcher")
     done = run(before + f"import sys; sys.path.append({str(alone / 'flycatcher')!r})\n" + STAMPED, alone)
@@ -211,7 +213,7 @@ def test_a_clone_cut_off_half_way_is_never_taken_for_a_whole_one(alone, origin):
     tools = alone.parent / "tools"
     tools.mkdir()
     half = f"for part; do :; done\nmkdir -p $part/helpers\ncp {ROOT}/helpers/*.py $part/helpers\nkill -9 $$\n"
-    (tools / "git").write_text("#!/bin/sh\n" + half)
+    (tools / "git").write_text("#!/bin/sh\n" + half, encoding="utf-8")
     (tools / "git").chmod(0o755)
     assert "try again" in sentence(run(STAMPED, alone, origin, path=f"{tools}:/usr/bin:/bin"))
     assert left(alone) == ["flycatcher.part"]

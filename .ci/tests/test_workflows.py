@@ -78,7 +78,7 @@ def test_what_a_workflow_makes_the_makefile_knows():
     for line in made:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
         command = ["make", "--dry-run", *line[1:]]
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, encoding="utf-8")
         assert done.returncode == 0, done.stderr
     assert "make test" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 
@@ -105,14 +105,14 @@ def play(step, cwd, **more):
         [*filter(None, [more.get("PATH")]), str(Path(sys.executable).parent), os.environ["PATH"]]
     )
     script = ["bash", "--noprofile", "--norc", "-e", "-o", "pipefail", "-c", step["run"]]
-    return subprocess.run(script, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
+    return subprocess.run(script, cwd=cwd, env=environment, capture_output=True, encoding="utf-8", timeout=120)
 
 
 @linux
 def test_every_notebook_has_a_job(tmp_path):
     step = job("tests", "list")["steps"][-1]
     assert play(step, ROOT, GITHUB_OUTPUT=str(tmp_path / "output")).returncode == 0
-    name, _, listed = (tmp_path / "output").read_text().partition("=")
+    name, _, listed = (tmp_path / "output").read_text(encoding="utf-8").partition("=")
     there = {str(path.relative_to(ROOT)) for path in (ROOT / "notebooks").rglob("*.ipynb")}
     assert name == "notebooks" and set(json.loads(listed)) == {
         name for name in there if ".ipynb_checkpoints" not in name
@@ -152,13 +152,13 @@ if [ "$2" = list ]; then [ -z "$OPEN" ] || echo "$OPEN"; else echo "$*" >> "$LOG
     ],
 )
 def test_an_issue_is_opened_once_and_closed_by_the_next_green_run(tmp_path, result, is_open, says):
-    (tmp_path / "gh").write_text(GH)
+    (tmp_path / "gh").write_text(GH, encoding="utf-8")
     (tmp_path / "gh").chmod(0o755)
     (step,) = job("weekly", "report")["steps"]
     log = tmp_path / "log"
     more = {"TITLE": "It fails", "RESULT": result, "RUN": "https", "OPEN": is_open, "LOG": str(log)}
     assert play(step, tmp_path, PATH=str(tmp_path), **more).returncode == 0
-    assert (log.read_text().strip() if log.exists() else "") == says
+    assert (log.read_text(encoding="utf-8").strip() if log.exists() else "") == says
 
 
 def test_a_list_that_could_not_be_had_is_no_failure_of_the_notebooks():
@@ -178,11 +178,11 @@ def fork(tmp_path):
         shutil.copytree(ROOT / folder, work / folder, ignore=shutil.ignore_patterns("__pycache__", ".*_c*"))
     for name in ("README.md", "CHANGELOG.md", "requirements.txt"):
         shutil.copy(ROOT / name, work)
-    (work / ".gitignore").write_text("build/\n")
+    (work / ".gitignore").write_text("build/\n", encoding="utf-8")
 
     def git(*arguments):
         who = ["-c", "user.name=X", "-c", "user.email=x@example.org"]
-        done = subprocess.run(["git", *who, *arguments], cwd=work, check=True, capture_output=True, text=True)
+        done = subprocess.run(["git", *who, *arguments], cwd=work, check=True, capture_output=True, encoding="utf-8")
         return done.stdout.strip()
 
     git("init", "-q", "--bare", str(origin))
@@ -191,7 +191,7 @@ def fork(tmp_path):
     git("commit", "-q", "-m", "a fork")
     git("remote", "add", "origin", str(origin))
     git("push", "-q", "-u", "origin", "trunk")
-    (tmp_path / "gh").write_text(GH)
+    (tmp_path / "gh").write_text(GH, encoding="utf-8")
     (tmp_path / "gh").chmod(0o755)
 
     def steps(workflow, name, **more):

@@ -23,7 +23,7 @@ def small(tmp_path):
 
 def test_the_corpus_is_what_the_script_builds():
     script = DATA_DIRECTORY / "en_ja" / "build.py"
-    result = subprocess.run([sys.executable, str(script), "--check"], capture_output=True, text=True)
+    result = subprocess.run([sys.executable, str(script), "--check"], capture_output=True, encoding="utf-8")
     assert result.returncode == 0, result.stdout + result.stderr
 
 

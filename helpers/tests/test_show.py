@@ -53,7 +53,7 @@ def test_too_wide_a_figure_is_refused():
 def test_outside_a_notebook_it_closes_the_figure_without_a_warning():
     code = CELL.format(prepare="", width=5) + "\nassert not plt.get_fignums()"
     run = [sys.executable, "-W", "error::UserWarning", "-c", "import matplotlib; matplotlib.use('Agg')\n" + code]
-    done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(run, cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 

@@ -28,7 +28,7 @@ if not series:
     assert shutil.which("git"), f"git is missing: install it, or work in an unpacked ZIP of {url}."
     shutil.rmtree(part, ignore_errors=True)  # what a try that was cut off has left
     command = ["git", "clone", "-q", "--depth=1", f"--branch={BRANCH}", url, str(part)]
-    git = subprocess.run(command, stderr=subprocess.PIPE, text=True)
+    git = subprocess.run(command, stderr=subprocess.PIPE, encoding="utf-8", errors="replace")
     assert "could not create" not in git.stderr, f"{here} is read-only: move this notebook elsewhere."
     unknown = "not found" in git.stderr or "Username" in git.stderr
     assert not unknown, f"There is no branch {BRANCH} at {url}: check the two, above in this cell."
