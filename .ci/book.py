@@ -67,8 +67,17 @@ def page(path):
         if "setup" in chapters.tags(cell):
             cell.metadata["tags"] = [*chapters.tags(cell), "hide-input"]
         if chapters.has_picture(cell):
-            cell.metadata["mystnb"] = {"image": {"alt": chapters.alternative_text(notebook.cells, index)}}
+            cell.metadata["mystnb"] = {"image": picture(notebook.cells, index)}
     return notebook
+
+
+def picture(cells, index):
+    """Return how the site shows the figures of cell `index`: their alternative text and, if `show` stored it, the width."""
+    widths = {about["width"] for about in chapters.about_pictures(cells[index]) if "width" in about}
+    image = {"alt": chapters.alternative_text(cells, index)}
+    return (
+        image | {"width": f"{widths.pop()}px"} if len(widths) == 1 else image
+    )  # half the pixels: sharp on a good screen
 
 
 def landing():

@@ -67,6 +67,11 @@ def has_picture(cell):
     return cell.cell_type == "code" and any("image/png" in o.get("data", {}) for o in cell.outputs)
 
 
+def about_pictures(cell):
+    """Return what the outputs of a cell say about their figures: `alt`, `width` and `height`, if `show` drew them."""
+    return [o.metadata.get("image/png", {}) for o in cell.get("outputs", []) if "image/png" in o.get("data", {})]
+
+
 def has_view(cell):
     """Say whether a cell has drawn a dynamic view (BertViz)."""
     return cell.cell_type == "code" and any("<iframe" in o.get("data", {}).get("text/html", "") for o in cell.outputs)
@@ -113,8 +118,12 @@ def sentences(markdown, how_many):
 def alternative_text(cells, index):
     """Return what to say to a reader who does not see the figure of cell `index`.
 
-    The figure's own title, and the sentence below it that says what to see. Without a title: the sentence above it.
+    What `helpers.plots.show` was told. A figure that was not shown by it: its title, and the sentence below it that says
+    what to see; without a title, the sentence above it.
     """
+    stored = [about["alt"] for about in about_pictures(cells[index]) if about.get("alt")]
+    if stored:
+        return plain(" ".join(stored))
     said = [plain(title).rstrip(". ") for title in titles(cells[index].source)]
     if not said and index and cells[index - 1].cell_type == "markdown":
         said = [sentences(re.sub(r"^#+ .*$", "", cells[index - 1].source, flags=re.M), 1).rstrip(".:")]
