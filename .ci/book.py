@@ -95,6 +95,9 @@ def contents():
     lines = ["```{toctree}", ":hidden:", ":caption: Chapters", ""]
     for path in chapters.chapters():
         lines.append(f"{chapters.number(path)}. {called.get(path.stem, title(path))} <{path.stem}>")
+    if chapters.studies():
+        lines += ["```", "", "```{toctree}", ":hidden:", ":caption: Studies", ""]
+        lines += [f"{chapters.number(path)}. {title(path)} <studies/{path.stem}>" for path in chapters.studies()]
     lines += ["```", "", "```{toctree}", ":hidden:", ":caption: Solutions", "", "All solutions <solutions/index>"]
     lines += [f"Chapter {chapters.number(path)} <solutions/{path.stem}>" for path in chapters.solutions()]
     lines += ["```", "", "```{toctree}", ":hidden:", ":caption: Beside them", ""]
@@ -154,13 +157,14 @@ def glossary():
 def write_source():
     """Write what Sphinx reads into build/book-source."""
     shutil.rmtree(SOURCE, ignore_errors=True)
-    (SOURCE / "solutions").mkdir(parents=True)
+    for folder in ("solutions", "studies"):
+        (SOURCE / folder).mkdir(parents=True)
     shutil.copy(SETTINGS / "conf.py", SOURCE)
     for folder in ("_static", "_templates"):
         shutil.copytree(SETTINGS / folder, SOURCE / folder)
     shutil.copy(chapters.mathjax(), SOURCE / "_static" / "mathjax.js")
     shutil.copy(ROOT / ".github" / "picture.png", SOURCE)
-    for path in [*chapters.chapters(), *chapters.solutions()]:
+    for path in chapters.pages():
         nbformat.write(page(path), SOURCE / path.relative_to(chapters.NOTEBOOKS))
     teachers = relinked((SETTINGS / "teachers.md").read_text(encoding="utf-8"), SETTINGS)
     name, _ = badges.address()

@@ -20,9 +20,19 @@ def chapters():
     return sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))
 
 
+def studies():
+    """Return the paths of the studies' notebooks, in order of their chapters."""
+    return sorted((NOTEBOOKS / "studies").glob("[0-9]*.ipynb"))
+
+
 def solutions():
     """Return the paths of the notebooks with solutions, in order of their chapters."""
     return [path for path in map(solutions_of, chapters()) if path]
+
+
+def pages():
+    """Return the paths of all notebooks: chapters, studies, solutions."""
+    return [*chapters(), *studies(), *solutions()]
 
 
 def solutions_of(chapter):

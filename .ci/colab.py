@@ -1,4 +1,4 @@
-"""Play a fresh Colab runtime: each chapter alone in an empty folder, as one click on its badge opens it.
+"""Play a fresh Colab runtime: each chapter and study alone in an empty folder, as one click on its badge opens it.
 
     colab.py [CHAPTER] [--requirements FILE]     (`make colab`, `make colab CHAPTER=01`)
 
@@ -158,7 +158,7 @@ def play(chapter):
         repository.mkdir()
         content.mkdir()
         snapshot(repository)
-        shutil.copy(repository / "notebooks" / chapter.name, content)
+        shutil.copy(repository / chapter.relative_to(ROOT), content)
         jupyter_path = kernel(folder, RUNTIME / BIN / "python", like_colab(folder, repository))
         good, said = compare(content / chapter.name, jupyter_path)
         said = said.splitlines()[-1:] if good else [said]
@@ -177,7 +177,8 @@ def main():
     parser.add_argument("chapter", nargs="?", default="", help="how the notebook's name begins, as 01; all if left out")
     parser.add_argument("--requirements", type=Path, default=REQUIREMENTS, help="what the runtime brings along")
     wanted = parser.parse_args()
-    chapters = sorted((ROOT / "notebooks").glob(f"{wanted.chapter}*.ipynb"))
+    folders = (ROOT / "notebooks", ROOT / "notebooks" / "studies")
+    chapters = [path for folder in folders for path in sorted(folder.glob(f"{wanted.chapter}*.ipynb"))]
     if not chapters:
         sys.exit(f"no notebook begins with {wanted.chapter!r}")
     begin = time.perf_counter()

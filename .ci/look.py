@@ -256,7 +256,7 @@ def look_at_lab(chromium):
                     page.goto(f"{address}/lab", timeout=5000)
                     break
                 time.sleep(0.3)
-            for path in [*chapters.chapters(), *chapters.solutions()]:
+            for path in chapters.pages():
                 cells = chapters.read(path).cells
                 views, figures = sum(map(chapters.has_view, cells)), sum(map(chapters.has_picture, cells))
                 del wrong[:]

@@ -1,6 +1,7 @@
 """The website's sources: links, alternative texts, the glossary. `make look` opens the built pages in a browser."""
 
 import re
+import shutil
 
 import badges
 import book
@@ -9,10 +10,8 @@ import pytest
 from chapters import NOTEBOOKS, ROOT
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-PAGES = [*chapters.chapters(), *chapters.solutions()]
 
-
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", chapters.pages(), ids=lambda path: path.stem)
 def test_a_page_shows_nothing_from_another_server_and_every_figure_has_an_alternative_text(path):
     for cell in book.page(path).cells:
         if cell.cell_type == "markdown":
@@ -31,6 +30,21 @@ def test_links_lead_to_pages_of_the_site_or_to_the_repository():
     assert book.link("data/README.md", ROOT) == f"https://github.com/{name}/blob/{branch}/data/README.md"
     assert book.link("https://arxiv.org/abs/1706.03762", ROOT) == "https://arxiv.org/abs/1706.03762"
     assert book.link("notebooks/99_not_yet.ipynb", ROOT).startswith("https://github.com/")
+
+
+def test_a_study_is_a_page_with_a_place_in_the_contents(tmp_path, monkeypatch):
+    some = chapters.chapters()[0]
+    (tmp_path / "studies").mkdir()
+    for place in (some.name, "studies/01_a_question.ipynb"):
+        shutil.copy(some, tmp_path / place)
+    monkeypatch.setattr(chapters, "NOTEBOOKS", tmp_path)
+    assert [path.relative_to(tmp_path).as_posix() for path in chapters.pages()] == [
+        some.name,
+        "studies/01_a_question.ipynb",
+    ]
+    assert f"1. {book.title(some)} <studies/01_a_question>" in book.contents()
+    assert book.link("studies/01_a_question.ipynb", tmp_path) == "studies/01_a_question.ipynb"
+    assert book.link(f"../{some.name}", tmp_path / "studies") == f"../{some.name}"
 
 
 def test_code_is_not_mistaken_for_a_link():
