@@ -7,14 +7,14 @@ import numpy as np
 import torch
 from scipy import stats
 
+from helpers.attention import check_mask
+from helpers.common import check_number, check_size, check_special, check_tensor, check_tokens
 
-def check_weights(weights):
+
+def _check_weights(weights):
     """Raise unless `weights` is a floating-point tensor (..., T_q, T_k) of numbers from 0 to 1."""
-    if not isinstance(weights, torch.Tensor) or not weights.is_floating_point():
-        raise TypeError("weights must be a floating-point tensor (..., T_q, T_k)")
-    if weights.dim() < 2 or weights.numel() == 0:
-        raise ValueError(f"weights has shape {tuple(weights.shape)}; it must be (..., T_q, T_k) and not empty")
-    if weights.min() < 0 or weights.max() > 1 + 1e-4:
+    check_tensor("weights", weights, "..., T_q, T_k")
+    if not (weights.min() >= 0 and weights.max() <= 1 + 1e-4):
         raise ValueError(f"weights runs from {weights.min():.4g} to {weights.max():.4g}; attention weights lie in 0..1")
 
 
@@ -30,17 +30,18 @@ def attention_entropy(weights, visible=None):
     Returns:
         (..., T_q).
     """
-    check_weights(weights)
+    _check_weights(weights)
     entropy = -torch.special.xlogy(weights, weights).sum(-1)  # (..., T_q, T_k) → (..., T_q)
     if visible is None:
         return entropy
+    check_mask(visible, weights.shape, "visible")
     number = visible.expand(weights.shape).sum(-1)  # (..., T_q)
     return torch.where(number > 1, entropy / number.clamp(min=2).log(), torch.nan)
 
 
 def attention_distance(weights):
     """Return the mean distance |i - j| between query position i and key position j under the weights, (..., T_q)."""
-    check_weights(weights)
+    _check_weights(weights)
     queries, keys = weights.shape[-2:]
     i = torch.arange(queries, device=weights.device).unsqueeze(1)
     j = torch.arange(keys, device=weights.device)
@@ -49,7 +50,9 @@ def attention_distance(weights):
 
 def attention_to_offset(weights, offset):
     """Return the weight that query i gives to key i + offset, (..., T_q); NaN where there is no such key."""
-    check_weights(weights)
+    _check_weights(weights)
+    if not isinstance(offset, int) or isinstance(offset, bool):
+        raise TypeError(f"offset={offset!r} must be a whole number")
     result = torch.full_like(weights[..., 0], torch.nan)
     for i in range(weights.size(-2)):
         if 0 <= i + offset < weights.size(-1):
@@ -69,7 +72,7 @@ def attention_to_previous(weights):
 
 def attention_to_first(weights):
     """Return the weight that each query gives to position 0, where `<BOS>` stands, (..., T_q)."""
-    check_weights(weights)
+    _check_weights(weights)
     return weights[..., 0]
 
 
@@ -90,7 +93,10 @@ class Interval:
 
 
 def _sample(values):
-    values = np.asarray(values, dtype=float)
+    try:
+        values = np.asarray(values, dtype=float)
+    except (TypeError, ValueError):
+        raise TypeError(f"values={values!r} must be a row of numbers") from None
     if values.ndim != 1 or len(values) < 2 or not np.isfinite(values).all():
         raise ValueError(f"values has shape {values.shape}; at least two finite numbers in one row are needed")
     return values
@@ -103,6 +109,8 @@ def bootstrap_interval(values, confidence=0.95, resamples=2000, seed=0):
     `seed_interval` there.
     """
     values = _sample(values)
+    check_number("confidence", confidence, above=0, below=1)
+    check_size("resamples", resamples)
     chosen = np.random.default_rng(seed).integers(len(values), size=(resamples, len(values)))
     means = values[chosen].mean(axis=1)
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
@@ -112,6 +120,7 @@ def bootstrap_interval(values, confidence=0.95, resamples=2000, seed=0):
 def seed_interval(values, confidence=0.95):
     """Return Student's t interval of a mean, an `Interval`: for the few values that several seeds give."""
     values = _sample(values)
+    check_number("confidence", confidence, above=0, below=1)
     half = stats.t.ppf((1 + confidence) / 2, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
     return Interval(float(values.mean()), float(values.mean() - half), float(values.mean() + half))
 
@@ -147,11 +156,22 @@ def find_leak(model, tokens, pad_id=0, tolerance=1e-4):
     Returns:
         None when nothing leaks, otherwise the `Leak` that moved an output most.
     """
+    check_tokens(tokens)
+    check_special(pad_id=pad_id)
+    check_number("tolerance", tolerance, low=0)
     was_training = getattr(model, "training", False)
     if was_training:
         model.eval()
     try:
-        if not torch.equal(model(tokens), model(tokens)):
+        output = model(tokens)
+        check_tensor("model(tokens)", output, "B, T, ..., D", floating=False)
+        if output.shape[:2] != tokens.shape:
+            raise ValueError(
+                f"model(tokens) has shape {tuple(output.shape)}; it must be {tuple(tokens.shape)} and more"
+            )
+        if not output.isfinite().all():
+            raise ValueError("model(tokens) holds NaN or infinity; a leak cannot be told from it")
+        if not torch.equal(output, model(tokens)):
             raise ValueError("the model answers the same tokens differently each time: call its eval() first (dropout)")
         leaks = [*_future_leaks(model, tokens, pad_id), *_padding_leaks(model, tokens, pad_id)]
     finally:

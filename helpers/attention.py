@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from helpers.common import check_size, check_tokens
+from helpers.common import check_number, check_size, check_special, check_tensor, check_tokens
 
 
 def causal_mask(length, device=None):
@@ -35,19 +35,20 @@ def padding_mask(tokens, pad_id):
         `causal_mask(T) & padding_mask(tokens, pad_id)` is (B, T, T).
     """
     check_tokens(tokens)
+    check_special(pad_id=pad_id)
     return (tokens != pad_id).unsqueeze(1)  # (B, T) → (B, 1, T)
 
 
-def check_mask(mask, shape):
+def check_mask(mask, shape, name="mask"):
     """Raise unless `mask` is None or a boolean tensor that broadcasts to `shape`."""
     if mask is None:
         return
     if not isinstance(mask, torch.Tensor) or mask.dtype != torch.bool:
         kind = mask.dtype if isinstance(mask, torch.Tensor) else type(mask).__name__
-        raise TypeError(f"mask is {kind}; masks are torch.bool, True = may attend")
+        raise TypeError(f"{name} is {kind}; masks are torch.bool, True = may attend")
     fits = mask.dim() <= len(shape) and all(m in (1, s) for m, s in zip(mask.shape[::-1], shape[::-1]))
     if not fits:
-        raise ValueError(f"mask has shape {tuple(mask.shape)}, which does not broadcast to the scores {tuple(shape)}")
+        raise ValueError(f"{name} has shape {tuple(mask.shape)}, which does not broadcast to the scores {tuple(shape)}")
 
 
 def masked_softmax(scores, mask=None):
@@ -64,6 +65,7 @@ def masked_softmax(scores, mask=None):
         TypeError: a mask that is not boolean.
         ValueError: a mask that does not broadcast to the scores.
     """
+    check_tensor("scores", scores, "..., T_q, T_k")
     check_mask(mask, scores.shape)
     if mask is None:
         return scores.softmax(dim=-1)
@@ -89,8 +91,9 @@ def scaled_dot_product_attention(query, key, value, mask=None):
         TypeError: a mask that is not boolean.
         ValueError: shapes that do not fit, or no key to attend to.
     """
-    if query.dim() < 2 or key.dim() < 2 or value.dim() < 2:
-        raise ValueError(f"query, key and value need two axes or more: {query.dim()}, {key.dim()} and {value.dim()}")
+    check_tensor("query", query, "..., T_q, D")
+    check_tensor("key", key, "..., T_k, D")
+    check_tensor("value", value, "..., T_k, D_v")
     if query.size(-1) != key.size(-1):
         raise ValueError(f"query has {query.size(-1)} features, key has {key.size(-1)}; a dot product needs as many")
     if key.size(-2) != value.size(-2) or key.size(-2) == 0:
@@ -118,8 +121,12 @@ class MultiHeadAttention(nn.Module):
 
     def __init__(self, d_model, num_heads, bias=True, dropout=0.0, kdim=None, vdim=None):
         super().__init__()
-        if d_model < 1 or num_heads < 1 or d_model % num_heads:
+        widths = {"d_model": d_model, "num_heads": num_heads, "kdim": kdim or d_model, "vdim": vdim or d_model}
+        for name, size in widths.items():
+            check_size(name, size)
+        if d_model % num_heads:
             raise ValueError(f"num_heads={num_heads} does not divide d_model={d_model}")
+        check_number("dropout", dropout, low=0, below=1)
         self.d_model, self.num_heads, self.head_dim = d_model, num_heads, d_model // num_heads
         self.query_proj = nn.Linear(d_model, d_model, bias=bias)
         self.key_proj = nn.Linear(kdim or d_model, d_model, bias=bias)
@@ -172,12 +179,13 @@ class MultiHeadAttention(nn.Module):
 
     def _check(self, query, key, value):
         shapes = {"query": ("B", "T", self.d_model)}
-        if key.dim() == 4:
+        if isinstance(key, torch.Tensor) and key.dim() == 4:
             shapes["key"] = shapes["value"] = ("B", self.num_heads, "T", self.head_dim)
         else:
             shapes["key"] = ("B", "T", self.key_proj.in_features)
             shapes["value"] = ("B", "T", self.value_proj.in_features)
         for (name, shape), x in zip(shapes.items(), (query, key, value)):
+            check_tensor(name, x, ", ".join(map(str, shape)), floating=False)
             fits = x.dim() == len(shape) and all(isinstance(n, str) or n == m for n, m in zip(shape, x.shape))
             if not fits or x.numel() == 0:
                 wanted = ", ".join(str(n) for n in shape)

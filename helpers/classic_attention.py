@@ -60,6 +60,11 @@ class ClassicAttention(nn.Module):
         return (context.squeeze(1), weights.squeeze(1)) if single else (context, weights)
 
     def _check(self, query, keys):
+        for name, x in (("query", query), ("keys", keys)):
+            if not isinstance(x, torch.Tensor):
+                raise TypeError(f"{name} is {type(x).__name__}, not a tensor")
+            if not x.is_floating_point():
+                raise TypeError(f"{name} has dtype {x.dtype}; attention needs floating point (embed the ids first)")
         if query.dim() not in (2, 3) or query.size(-1) != self.query_size or query.numel() == 0:
             raise ValueError(
                 f"query has shape {tuple(query.shape)}; it must be (B, T_q, {self.query_size}) or (B, {self.query_size})"
@@ -68,9 +73,6 @@ class ClassicAttention(nn.Module):
             raise ValueError(f"keys has shape {tuple(keys.shape)}; it must be (B, T_k, {self.key_size}) and not empty")
         if query.size(0) != keys.size(0):
             raise ValueError(f"query has a batch of {query.size(0)}, keys of {keys.size(0)}; they must be alike")
-        for name, x in (("query", query), ("keys", keys)):
-            if not x.is_floating_point():
-                raise TypeError(f"{name} has dtype {x.dtype}; attention needs floating point (embed the ids first)")
 
 
 class AdditiveAttention(ClassicAttention):

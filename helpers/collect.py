@@ -1,6 +1,8 @@
 """Attention weights out of any module: what every head did while a model ran."""
 
+import functools
 import inspect
+import types
 from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
@@ -45,8 +47,10 @@ def collecting_attention(model):
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model is {type(model).__name__}, not an nn.Module")
-    modules = {name: module for name, module in model.named_modules() if isinstance(module, KINDS)}
-    if not modules:
+    names = {
+        id(module): name or type(module).__name__ for name, module in model.named_modules() if isinstance(module, KINDS)
+    }
+    if not names:
         raise ValueError(
             f"model ({type(model).__name__}) holds no attention module; looked for nn.MultiheadAttention and "
             "helpers.attention.MultiHeadAttention"
@@ -55,24 +59,37 @@ def collecting_attention(model):
     with ExitStack() as undo:
         undo.callback(torch.backends.mha.set_fastpath_enabled, torch.backends.mha.get_fastpath_enabled())
         torch.backends.mha.set_fastpath_enabled(False)
-        for name, module in modules.items():
-            undo.callback(_put_back, module, module.__dict__.get("forward"))
-            module.forward = _asking_for_weights(module.forward, name or type(module).__name__, collected)
+        # The classes are wrapped and not the modules, so that a copy made inside the block is an ordinary one, the
+        # model can be pickled, blocks can be nested, and subclasses that call their class's `forward` are seen.
+        for kind in KINDS:
+            undo.callback(setattr, kind, "forward", kind.forward)
+            kind.forward = _keeping_weights(kind.forward, names, collected)
+        for module in model.modules():
+            own = vars(module).get("forward")
+            if id(module) in names and own is not None:  # somebody gave this one module a `forward` of its own
+                undo.callback(setattr, module, "forward", own)
+                module.forward = types.MethodType(_keeping_weights(staticmethod(own), names, collected), module)
         yield collected
 
 
-def _asking_for_weights(forward, name, collected):
-    """Wrap the `forward` of an attention module: make the weights, keep them, return what the caller wants."""
-    signature = inspect.signature(forward)
+def _keeping_weights(forward, names, collected):
+    """Wrap a class's `forward`: make the weights, keep those of the modules in `names`, return what is wanted."""
+    static = isinstance(forward, staticmethod)
+    signature = inspect.signature(forward.__func__ if static else forward)
 
-    def wrapped(*arguments, **named):
-        call = signature.bind(*arguments, **named)
+    @functools.wraps(forward)
+    def wrapped(module, *arguments, **named):
+        inputs = arguments if static else (module, *arguments)
+        if id(module) not in names:
+            return forward(*inputs, **named)
+        call = signature.bind(*inputs, **named)
         call.apply_defaults()
         wanted, average = call.arguments["need_weights"], call.arguments.get("average_attn_weights", False)
         call.arguments["need_weights"] = True
         if "average_attn_weights" in call.arguments:
             call.arguments["average_attn_weights"] = False
         output, weights = forward(*call.args, **call.kwargs)
+        name = names[id(module)]
         use = 1 + sum(key == name or key.startswith(f"{name}#") for key in collected)
         collected[name if use == 1 else f"{name}#{use}"] = weights.detach()
         if not wanted:
@@ -80,13 +97,6 @@ def _asking_for_weights(forward, name, collected):
         return output, weights.mean(dim=-3) if average else weights  # (B, H, T_q, T_k) → (B, T_q, T_k)
 
     return wrapped
-
-
-def _put_back(module, forward):
-    """Give a module the `forward` that it had of its own, or none, so that its class's counts again."""
-    del module.forward
-    if forward is not None:
-        module.forward = forward
 
 
 def collect_attention(model, *inputs, **named):

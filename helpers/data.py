@@ -26,6 +26,10 @@ class Split(NamedTuple):
 def _read_lines(path):
     """Return the lines of a UTF-8 text file without their line ends.
 
+    A line ends where an editor says so, with LF or CRLF, and nowhere else: `str.splitlines` would also cut at form
+    feeds and at U+2028, and then line i of one language no longer translates line i of the other. A byte order mark is
+    dropped, and every kind of space counts as a space.
+
     Raises:
         FileNotFoundError: there is no such file; says where it was expected.
         ValueError: the file is not UTF-8 or holds nothing.
@@ -36,12 +40,13 @@ def _read_lines(path):
         advice = "; it belongs to the repository, so check out data/ again" if ours else ""
         raise FileNotFoundError(f"{path}: no such file{advice}")
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not UTF-8 text (byte {error.start} is {error.object[error.start]:#04x})") from error
-    if not lines:
+    if not text.strip():
         raise ValueError(f"{path}: the file is empty")
-    return lines
+    lines = text.removesuffix("\n").split("\n")
+    return [re.sub(r"[^\S ]", " ", line.removesuffix("\r")) for line in lines]
 
 
 def load_words(directory=DATA_DIRECTORY):
@@ -145,7 +150,7 @@ def _load_corpus(directory):
     if not directory.is_dir():
         raise FileNotFoundError(f"{directory}: no such directory; expected one with train.*, dev.* and test.* inside")
     source, target = _languages(directory)
-    names = sorted({path.stem for path in directory.glob(f"*.{source}")})
+    names = sorted({path.stem for path in directory.glob(f"[!.]*.{source}")})  # not macOS's "._train.en"
     missing = [name for name in SPLITS if name not in names]
     if missing:
         raise FileNotFoundError(f"{directory}: {missing[0]}.{source} is missing")

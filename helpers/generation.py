@@ -9,6 +9,8 @@ import math
 
 import torch
 
+from helpers.common import check_choice, check_number, check_size, check_special
+
 STRATEGIES = ("greedy", "sample", "beam")
 
 
@@ -65,17 +67,14 @@ def generate(
     Raises:
         ValueError, TypeError: an argument is out of its range; names it.
     """
-    _check_whole("batch_size", batch_size)
-    _check_whole("max_length", max_length)
-    if strategy not in STRATEGIES:
-        raise ValueError(f"strategy={strategy!r} is not one of {', '.join(STRATEGIES)}")
-    _check_whole("beam_size", beam_size)
-    if top_k is not None:
-        _check_whole("top_k", top_k)
-    if not math.isfinite(temperature) or temperature <= 0:
-        raise ValueError(f"temperature={temperature} must be above 0 (towards 0 sampling becomes greedy)")
-    if not math.isfinite(length_penalty) or length_penalty < 0:
-        raise ValueError(f"length_penalty={length_penalty} must be 0 or above")
+    sizes = {"batch_size": batch_size, "max_length": max_length, "beam_size": beam_size, "top_k": top_k}
+    for name, size in sizes.items():
+        if name != "top_k" or size is not None:
+            check_size(name, size)
+    check_choice("strategy", strategy, STRATEGIES)
+    check_number("temperature", temperature, above=0)  # towards 0 sampling becomes greedy
+    check_number("length_penalty", length_penalty, low=0)
+    check_special(bos_id=bos_id, eos_id=eos_id, pad_id=pad_id)
     special = (bos_id, eos_id, pad_id)
     if strategy == "beam":
         return _beam(step, state, batch_size, beam_size, length_penalty, max_length, special, device)
@@ -96,7 +95,7 @@ def keep_top_k(logits, k):
     Raises:
         ValueError: `k` is below 1 or more than there are tokens.
     """
-    _check_whole("top_k", k)
+    check_size("top_k", k)
     if k > logits.size(-1):
         raise ValueError(f"top_k={k} is more than the vocabulary of {logits.size(-1)}")
     largest = logits.topk(k, dim=-1)
@@ -159,15 +158,10 @@ def _beam(step, state, batch_size, beam_size, alpha, max_length, special, device
 
 
 def _forbid(logits, ids):
-    """Return the logits (N, V) with -inf for some tokens."""
+    """Return the logits (N, V) with -inf for some tokens. NaN is no opinion that a token could be chosen by."""
+    check_special(logits.size(-1), **dict(zip(("bos_id", "pad_id"), ids)))
+    if not logits.is_meta and logits.isnan().any():
+        raise FloatingPointError("the model's logits hold NaN; look at its weights and at what it reads")
     forbidden = torch.zeros(logits.size(-1), dtype=torch.bool, device=logits.device)
     forbidden[list(ids)] = True
     return logits.masked_fill(forbidden, -math.inf)
-
-
-def _check_whole(name, value):
-    """Raise unless `value` is a whole number of at least 1."""
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{name} is {type(value).__name__}, not a whole number: {value!r}")
-    if value < 1:
-        raise ValueError(f"{name}={value} must be at least 1")

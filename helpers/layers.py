@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from helpers.attention import MultiHeadAttention
+from helpers.common import check_choice, check_number, check_size
 
 
 def sinusoidal_encoding(length, d_model):
@@ -17,8 +18,8 @@ def sinusoidal_encoding(length, d_model):
     Even columns hold sines, odd columns cosines; their wavelengths grow from 2π to 10000 · 2π. An odd `d_model` ends
     on a sine.
     """
-    if length < 1 or d_model < 1:
-        raise ValueError(f"length={length} and d_model={d_model} must both be at least 1")
+    check_size("length", length)
+    check_size("d_model", d_model)
     position = torch.arange(length, dtype=torch.float32).unsqueeze(1)  # (length,) → (length, 1)
     even = torch.arange(0, d_model, 2, dtype=torch.float32)  # (⌈d_model/2⌉,)
     angle = position / 10000 ** (even / d_model)  # (length, ⌈d_model/2⌉)
@@ -33,22 +34,30 @@ class TokenEmbedding(nn.Module):
 
     def __init__(self, vocab_size, d_model, max_length, dropout=0.0):
         super().__init__()
+        for name, size in (("vocab_size", vocab_size), ("d_model", d_model), ("max_length", max_length)):
+            check_size(name, size)
+        check_number("dropout", dropout, low=0, below=1)
         self.embedding = nn.Embedding(vocab_size, d_model)
         nn.init.normal_(self.embedding.weight, std=d_model**-0.5)  # so that embedding · √d_model has variance 1
-        self.register_buffer("positions", sinusoidal_encoding(max_length, d_model), persistent=False)
+        # Not a buffer: a model that is made on the meta device and then loaded would keep garbage in it.
+        self.positions = sinusoidal_encoding(max_length, d_model)
         self.dropout = nn.Dropout(dropout)
         self.scale = math.sqrt(d_model)
 
     def forward(self, tokens, first=0):
         """(B, T) → (B, T, d_model); the first of the tokens stands at position `first`."""
-        x = self.embedding(tokens) * self.scale + self.positions[first : first + tokens.size(1)]
-        return self.dropout(x)
+        x = self.embedding(tokens) * self.scale
+        if self.positions.device != x.device:
+            self.positions = sinusoidal_encoding(*self.positions.shape).to(x.device)
+        return self.dropout(x + self.positions[first : first + tokens.size(1)].to(x.dtype))
 
 
 class FeedForward(nn.Sequential):
     """Two linear maps with a ReLU between them, the same at every position (the paper's section 3.3, equation 2)."""
 
     def __init__(self, d_model, d_ff):
+        check_size("d_model", d_model)
+        check_size("d_ff", d_ff)
         super().__init__(nn.Linear(d_model, d_ff), nn.ReLU(), nn.Linear(d_ff, d_model))
 
 
@@ -62,6 +71,8 @@ class Layer(nn.Module):
 
     def __init__(self, dropout, norm_first):
         super().__init__()
+        check_number("dropout", dropout, low=0, below=1)
+        check_choice("norm_first", norm_first, (True, False))
         self.dropout = nn.Dropout(dropout)
         self.norm_first = norm_first
 

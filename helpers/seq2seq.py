@@ -8,7 +8,7 @@ from torch import nn
 from helpers import generation
 from helpers.attention import padding_mask
 from helpers.classic_attention import AdditiveAttention, MultiplicativeAttention
-from helpers.common import check_ids, check_size, check_tokens, evaluating
+from helpers.common import check_choice, check_number, check_sequences, check_size, check_special, evaluating
 from helpers.text import Vocabulary
 
 KINDS = ("none", "bahdanau", "luong-dot", "luong-general", "luong-concat")
@@ -113,10 +113,10 @@ class Seq2Seq(nn.Module):
         sizes = {"source_vocab_size": source_vocab_size, "target_vocab_size": target_vocab_size}
         for name, size in {**sizes, "hidden_size": hidden_size, "embedding_size": embedding_size}.items():
             check_size(name, size)
-        if attention not in KINDS:
-            raise ValueError(f"attention={attention!r} is not one of {', '.join(KINDS)}")
-        if not 0 <= dropout < 1:
-            raise ValueError(f"dropout={dropout!r} must be at least 0 and below 1")
+        check_choice("attention", attention, KINDS)
+        check_choice("bidirectional", bidirectional, (True, False))
+        check_number("dropout", dropout, low=0, below=1)
+        check_special(min(source_vocab_size, target_vocab_size), pad_id=pad_id)
         self.kind, self.pad_id = attention, pad_id
         self.encoder = Encoder(source_vocab_size, embedding_size, hidden_size, bidirectional, dropout)
         self.bridge = nn.Linear(hidden_size, hidden_size)
@@ -254,18 +254,14 @@ class Seq2Seq(nn.Module):
         return self.output(self.dropout(combined))  # (..., H) → (..., V)
 
     def _check(self, source, target=None, ratio=1.0):
-        check_tokens(source, "source")
-        check_ids(source, "source", self.encoder.embedding.num_embeddings)
-        words = source != self.pad_id  # (B, S)
-        broken = ~words[:, 0] | (words[:, 1:] & ~words[:, :-1]).any(dim=1)  # (B,)
-        if not source.is_meta and broken.any():
-            row = int(broken.nonzero()[0])
-            raise ValueError(f"source row {row} is {source[row].tolist()}; it must be words, then padding on the right")
+        vocab_size = self.encoder.embedding.num_embeddings
+        if check_sequences(source, "source", vocab_size, None, self.pad_id, anywhere=True):
+            empty = (source[:, 0] == self.pad_id).nonzero().flatten().tolist()
+            if empty:
+                raise ValueError(f"source holds nothing but padding in row {empty[0]}; there is nothing to translate")
         if target is None:
             return
-        check_tokens(target, "target")
-        check_ids(target, "target", self.embedding.num_embeddings)
+        check_sequences(target, "target", self.embedding.num_embeddings, None, self.pad_id, anywhere=True)
         if len(source) != len(target):
             raise ValueError(f"source holds {len(source)} sentences, target {len(target)}; they go in pairs")
-        if not 0 <= ratio <= 1:
-            raise ValueError(f"teacher_forcing={ratio!r} must be from 0 to 1")
+        check_number("teacher_forcing", ratio, low=0, high=1)

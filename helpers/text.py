@@ -2,6 +2,8 @@
 
 import torch
 
+from helpers.common import check_size
+
 PAD, BOS, EOS = "<PAD>", "<BOS>", "<EOS>"
 
 
@@ -20,9 +22,13 @@ class Vocabulary:
     pad_id, bos_id, eos_id = 0, 1, 2
 
     def __init__(self, symbols, separator="", max_length=None):
-        symbols = sorted(set(symbols))
-        if not symbols:
-            raise ValueError("symbols is empty; a vocabulary needs at least one symbol")
+        symbols = sorted(set(_strings("symbols", symbols)))
+        if not isinstance(separator, str):
+            raise TypeError(f"separator={separator!r} must be a string")
+        if max_length is not None:
+            check_size("max_length", max_length)
+        if any(not symbol or (separator and separator in symbol) for symbol in symbols):
+            raise ValueError(f"symbols holds an empty symbol, or one with the separator {separator!r} in it")
         if {PAD, BOS, EOS} & set(symbols):
             raise ValueError(f"symbols holds one of {PAD}, {BOS}, {EOS}; those are added by the vocabulary itself")
         self.symbols = [PAD, BOS, EOS, *symbols]
@@ -33,11 +39,13 @@ class Vocabulary:
     @classmethod
     def from_words(cls, words, max_length=16):
         """Number the letters that occur in `words`. The default leaves room for 14 letters, `<BOS>` and `<EOS>`."""
+        words = _strings("words", words)
         return cls({letter for word in words for letter in word}, separator="", max_length=max_length)
 
     @classmethod
     def from_sentences(cls, sentences, max_length=None):
         """Number the words that occur in `sentences`, which are tokenised: one space between two words."""
+        sentences = _strings("sentences", sentences)
         return cls({word for sentence in sentences for word in sentence.split()}, separator=" ", max_length=max_length)
 
     def __len__(self):
@@ -77,19 +85,26 @@ class Vocabulary:
         Raises:
             ValueError: an id is outside the vocabulary.
         """
-        symbols = []
-        for number in torch.as_tensor(ids).flatten().tolist():
-            if not 0 <= number < len(self.symbols):
-                raise ValueError(f"id {number} is outside the vocabulary of {len(self.symbols)} symbols")
-            if number == self.eos_id:
-                break
-            if number not in (self.pad_id, self.bos_id):
-                symbols.append(self.symbols[number])
-        return self.separator.join(symbols)
+        symbols = self.tokens(ids)
+        if EOS in symbols:
+            symbols = symbols[: symbols.index(EOS)]
+        return self.separator.join(symbol for symbol in symbols if symbol not in (PAD, BOS))
 
     def tokens(self, ids):
-        """Return every id's symbol, the special ones too: what stands on the axes of a heat map."""
-        return [self.symbols[number] for number in torch.as_tensor(ids).flatten().tolist()]
+        """Return every id's symbol, the special ones too: what stands on the axes of a heat map.
+
+        Raises:
+            TypeError: `ids` are not whole numbers.
+            ValueError: an id is outside the vocabulary.
+        """
+        ids = torch.as_tensor(ids)
+        if ids.numel() and (ids.is_floating_point() or ids.dtype == torch.bool):
+            raise TypeError(f"ids has dtype {ids.dtype}; ids are whole numbers")
+        numbers = [int(number) for number in ids.flatten().tolist()]
+        outside = [number for number in numbers if not 0 <= number < len(self.symbols)]
+        if outside:
+            raise ValueError(f"ids: id {outside[0]} is outside the vocabulary of {len(self.symbols)} symbols")
+        return [self.symbols[number] for number in numbers]
 
     def encode_batch(self, texts, device=None):
         """Encode texts into one tensor, padded on the right with `<PAD>` to the longest.
@@ -104,11 +119,20 @@ class Vocabulary:
         Raises:
             ValueError: the list is empty, or a text can't be encoded (see `encode`).
         """
-        if isinstance(texts, str):
-            raise TypeError(f"texts is one string ({texts!r}), not a list of strings")
-        rows = [self.encode(text) for text in texts]
-        if not rows:
-            raise ValueError("texts is an empty list; a batch needs at least one text")
+        rows = [self.encode(text) for text in _strings("texts", texts)]
         longest = max(map(len, rows))
         padded = [row + [self.pad_id] * (longest - len(row)) for row in rows]
         return torch.tensor(padded, dtype=torch.long, device=device)  # (B, T)
+
+
+def _strings(name, values):
+    """Return `values` as a list, unless it is not one of strings, or empty; a string alone is no list of strings."""
+    if isinstance(values, str) or not hasattr(values, "__iter__"):
+        raise TypeError(f"{name}={values!r} must be a list of strings")
+    values = list(values)
+    wrong = [value for value in values if not isinstance(value, str)]
+    if wrong:
+        raise TypeError(f"{name} holds {wrong[0]!r}; it must be a list of strings")
+    if not values:
+        raise ValueError(f"{name} is empty; at least one string is needed")
+    return values

@@ -9,7 +9,7 @@ from torch import nn
 
 from helpers import generation
 from helpers.attention import causal_mask, padding_mask
-from helpers.common import check_ids, check_size, check_tokens, evaluating
+from helpers.common import check_choice, check_number, check_sequences, check_size, check_special, evaluating
 from helpers.layers import DecoderLayer, EncoderLayer, TokenEmbedding
 
 
@@ -29,11 +29,13 @@ class MiniFormer(nn.Module):
         self, vocab_size, d_model=32, num_heads=1, num_layers=1, max_length=16, d_ff=None, dropout=0.0, pad_id=0
     ):
         super().__init__()
-        self.max_length, self.pad_id = max_length, pad_id
+        check_size("d_model", d_model)
+        check_size("num_layers", num_layers)
+        d_ff = 4 * d_model if d_ff is None else d_ff
         self.embed = TokenEmbedding(vocab_size, d_model, max_length, dropout)
-        self.layers = nn.ModuleList(
-            EncoderLayer(d_model, num_heads, d_ff or 4 * d_model, dropout) for _ in range(num_layers)
-        )
+        check_special(vocab_size, pad_id=pad_id)
+        self.max_length, self.pad_id = max_length, pad_id
+        self.layers = nn.ModuleList(EncoderLayer(d_model, num_heads, d_ff, dropout) for _ in range(num_layers))
         self.norm = nn.LayerNorm(d_model)
         self.output = nn.Linear(d_model, vocab_size)
 
@@ -46,8 +48,11 @@ class MiniFormer(nn.Module):
 
         Returns:
             logits (B, T, V); with `return_attention`, also a list with one (B, H, T, T) tensor of weights a layer.
+
+        Raises:
+            TypeError, ValueError: as `Transformer.forward`.
         """
-        check_tokens(tokens, max_length=self.max_length)
+        check_sequences(tokens, "tokens", self.output.out_features, self.max_length, self.pad_id)
         mask = causal_mask(tokens.size(1), tokens.device) & padding_mask(tokens, self.pad_id)  # (B, T, T)
         x = self.embed(tokens)  # (B, T) → (B, T, d_model)
         attention = []
@@ -66,9 +71,8 @@ class TransformerConfig:
     """The sizes of a `Transformer`. The defaults are chapter 5's FullTransformer.
 
     Raises:
-        ValueError: a size is not positive, `num_heads` does not divide `d_model`, or two settings contradict each
-            other.
-        TypeError: a switch that is neither True nor False.
+        TypeError, ValueError: a size that is no positive whole number, a switch that is neither True nor False,
+            `num_heads` that does not divide `d_model`, or two settings that contradict each other.
     """
 
     source_vocab_size: int
@@ -95,19 +99,17 @@ class TransformerConfig:
         for name in sizes:
             check_size(name, getattr(self, name))
         for name in ("norm_first", "tie_embeddings", "shared_vocabulary"):
-            if not isinstance(getattr(self, name), bool):
-                raise TypeError(f"{name}={getattr(self, name)!r} must be True or False")
+            check_choice(name, getattr(self, name), (True, False))
+        check_choice("final_norm", self.final_norm, (True, False, None))
         if self.d_model % self.num_heads:
             raise ValueError(f"num_heads={self.num_heads} does not divide d_model={self.d_model}")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout={self.dropout!r} must be at least 0 and below 1")
+        check_number("dropout", self.dropout, low=0, below=1)
+        check_special(min(self.source_vocab_size, self.target_vocab_size), pad_id=self.pad_id)
         if self.shared_vocabulary and self.source_vocab_size != self.target_vocab_size:
             raise ValueError(
                 f"shared_vocabulary=True needs one size, but source_vocab_size={self.source_vocab_size} and "
                 f"target_vocab_size={self.target_vocab_size}"
             )
-        if not 0 <= self.pad_id < min(self.source_vocab_size, self.target_vocab_size):
-            raise ValueError(f"pad_id={self.pad_id!r} must be an id of both vocabularies")
 
     @classmethod
     def base(cls, **changes):
@@ -150,6 +152,8 @@ class Transformer(nn.Module):
 
     def __init__(self, config):
         super().__init__()
+        if not isinstance(config, TransformerConfig):
+            raise TypeError(f"config is {type(config).__name__}, not a TransformerConfig")
         self.config = config
         c = config
         self.source_embed = TokenEmbedding(c.source_vocab_size, c.d_model, c.max_length, c.dropout)
@@ -166,6 +170,11 @@ class Transformer(nn.Module):
             self.source_embed.embedding = self.target_embed.embedding
         if c.tie_embeddings:
             self.output.weight = self.target_embed.embedding.weight  # both (V, d_model); Press and Wolf 2017
+
+    @property
+    def pad_id(self):
+        """The id of padding, the same in both vocabularies."""
+        return self.config.pad_id
 
     def forward(self, source, target, source_mask=None, memory_mask=None, return_attention=False):
         """Predict each next target token from the source and the target tokens so far.
@@ -184,11 +193,12 @@ class Transformer(nn.Module):
             list with one tensor of weights a layer: (B, H, S, S), (B, H, T, T) and (B, H, T, S).
 
         Raises:
-            TypeError, ValueError: ids that are not whole numbers, that are outside the vocabulary, too many of them, a
-                source of nothing but padding, or batches that differ in size.
+            TypeError, ValueError: ids that are not whole numbers, that are outside the vocabulary, too many of them,
+                padding that is not on the right, a source of nothing but padding, or batches that differ in size. (On
+                a GPU, where looking at ids makes it wait, their range and the padding are not looked at.)
         """
         self._check_source(source)
-        self._check_ids(target, "target", self.config.target_vocab_size)
+        check_sequences(target, "target", self.config.target_vocab_size, self.config.max_length, self.pad_id)
         if source.size(0) != target.size(0):
             raise ValueError(f"source holds {source.size(0)} sequences, target {target.size(0)}; they go in pairs")
         memory, encoder_weights = self.encode(source, source_mask, return_attention)
@@ -236,7 +246,8 @@ class Transformer(nn.Module):
         """
         self._check_source(source, anywhere=True)
         max_length = self.config.max_length if max_length is None else max_length
-        if isinstance(max_length, int) and max_length > self.config.max_length:
+        check_size("max_length", max_length)
+        if max_length > self.config.max_length:
             raise ValueError(f"max_length={max_length} is more than the model's max_length={self.config.max_length}")
         with evaluating(self), torch.no_grad():
             start, step = (self.start, self.step) if use_cache else (self.start_anew, self.step_anew)
@@ -287,20 +298,10 @@ class Transformer(nn.Module):
         padding = padding_mask(source, self.config.pad_id)  # (B, 1, S)
         return padding if mask is None else padding & mask
 
-    def _check_ids(self, tokens, name, vocab_size, anywhere=False):
-        """Check shape and ids; return whether it looked into the tensor.
-
-        Looking makes a GPU wait, so it is done on the CPU, and elsewhere only where `anywhere` asks for it.
-        """
-        check_tokens(tokens, name, self.config.max_length)
-        looks = tokens.device.type == "cpu" or (anywhere and not tokens.is_meta)
-        if looks:
-            check_ids(tokens, name, vocab_size)
-        return looks
-
     def _check_source(self, source, anywhere=False):
-        if self._check_ids(source, "source", self.config.source_vocab_size, anywhere):
-            empty = (source == self.config.pad_id).all(dim=1).nonzero().flatten().tolist()
+        c = self.config
+        if check_sequences(source, "source", c.source_vocab_size, c.max_length, c.pad_id, anywhere):
+            empty = (source == c.pad_id).all(dim=1).nonzero().flatten().tolist()
             if empty:
                 raise ValueError(f"source holds nothing but padding in row {empty[0]}; there is nothing to attend to")
 

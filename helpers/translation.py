@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import torch
 
-from helpers.common import evaluating
+from helpers.common import check_size, check_tensor, check_tokens, evaluating
 from helpers.training import token_loss
 
 
@@ -80,13 +80,12 @@ def links_of(weights, lengths=None):
         raise ValueError(f"lengths holds {len(lengths)} pairs, weights {len(weights)} sentences")
     result = []
     for number, matrix in enumerate(weights):
-        if matrix.dim() != 2 or matrix.numel() == 0:
-            raise ValueError(f"weights of sentence {number} have shape {tuple(matrix.shape)}; they must be (T, S)")
+        check_tensor(f"weights[{number}]", matrix, "T, S")
         if lengths is not None:
             words, targets = lengths[number]
             if not (1 <= words <= matrix.size(1) and 1 <= targets <= matrix.size(0)):
                 raise ValueError(
-                    f"sentence {number} has {words} source and {targets} target words, its weights are "
+                    f"lengths[{number}] says {words} source and {targets} target words, the weights are "
                     f"{tuple(matrix.shape)}"
                 )
             matrix = matrix[:targets, :words]  # (T, S) → without <EOS> and padding
@@ -126,6 +125,8 @@ def alignment_error_rate(weights, gold, lengths=None):
 
 def diagonal_alignment(source_length, target_length):
     """Return the links of the guess that word order is the same: target word j to source word round(j · S / T)."""
+    check_size("source_length", source_length)
+    check_size("target_length", target_length)
     ratio, last = source_length / target_length, source_length - 1
     return {(min(last, round(j * ratio)), j) for j in range(target_length)}
 
@@ -140,6 +141,9 @@ def forced_weights(model, source, target, batch_size=250):
         target: ids, (N, T + 1), from `<BOS>` to `<EOS>`; row j of the weights belongs to the word at j + 1.
         batch_size: sentences at a time.
     """
+    check_tokens(source, "source")
+    check_tokens(target, "target")
+    check_size("batch_size", batch_size)
     result = []
     with evaluating(model):
         for first in range(0, len(source), batch_size):
@@ -150,12 +154,14 @@ def forced_weights(model, source, target, batch_size=250):
 
 def translate_texts(model, source, vocabulary, batch_size=250, **options):
     """Translate ids (N, S) and return N texts, in order; `options` go to `model.generate`, which either model has."""
-    return [vocabulary.decode(row) for part in source.split(batch_size) for row in model.generate(part, **options)]
+    check_tokens(source, "source")
+    check_size("batch_size", batch_size)
+    return [vocabulary.decode(row) for part in source.split(int(batch_size)) for row in model.generate(part, **options)]
 
 
 def _check_pairs(hypotheses, references):
     for name, texts in (("hypotheses", hypotheses), ("references", references)):
-        if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+        if isinstance(texts, str) or not hasattr(texts, "__iter__") or not all(isinstance(text, str) for text in texts):
             raise TypeError(f"{name} must be a list of strings, one a sentence")
     if len(hypotheses) != len(references) or not len(references):
         raise ValueError(

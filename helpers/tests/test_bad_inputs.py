@@ -53,7 +53,11 @@ BAD_INPUTS = {
         ValueError,
         "query has 8 features, key has 4",
     ),
-    "no keys": (lambda: scaled_dot_product_attention(X, X[:, :0], X[:, :0]), ValueError, "key has 0 positions"),
+    "no keys": (
+        lambda: scaled_dot_product_attention(X, X[:, :0], X[:, :0]),
+        ValueError,
+        r"key has shape \(2, 0, 8\); it must be",
+    ),
     "mask of no length": (lambda: causal_mask(0), ValueError, "length=0 must be a positive whole number"),
     "padding mask of vectors": (lambda: padding_mask(X, 0), TypeError, "tokens has dtype torch.float32"),
     "not an nn.MultiheadAttention": (
@@ -85,7 +89,7 @@ BAD_INPUTS = {
         ValueError,
         "source holds 2 sequences, target 1",
     ),
-    "a width that is not a number": (lambda: TransformerConfig(9, 9, d_model="64"), ValueError, "d_model='64'"),
+    "a width that is not a number": (lambda: TransformerConfig(9, 9, d_model="64"), TypeError, "d_model='64'"),
     "heads that do not divide": (
         lambda: TransformerConfig(9, 9, num_heads=5),
         ValueError,
@@ -126,8 +130,12 @@ BAD_INPUTS = {
         ValueError,
         "max_length=5 is more than the model's max_length=4",
     ),
-    "no tokens to write": (lambda: full().generate(TOKENS, 0), ValueError, "max_length=0 must be at least 1"),
-    "half a token": (lambda: full().generate(TOKENS, 2.5), TypeError, "max_length is float, not a whole number"),
+    "no tokens to write": (
+        lambda: full().generate(TOKENS, 0),
+        ValueError,
+        "max_length=0 must be a positive whole number",
+    ),
+    "half a token": (lambda: full().generate(TOKENS, 2.5), TypeError, "max_length=2.5 must be a positive whole number"),
     "a strategy that is none": (
         lambda: full().generate(TOKENS, strategy="best"),
         ValueError,
@@ -136,7 +144,7 @@ BAD_INPUTS = {
     "a beam of nothing": (
         lambda: full().generate(TOKENS, strategy="beam", beam_size=0),
         ValueError,
-        "beam_size=0 must be at least 1",
+        "beam_size=0 must be a positive whole number",
     ),
     "more candidates than there are": (
         lambda: full().generate(TOKENS, strategy="sample", top_k=10),
@@ -212,15 +220,15 @@ BAD_INPUTS = {
     ),
     "an empty word": (lambda: VOCABULARY.encode(""), ValueError, "text is empty"),
     "not a word": (lambda: VOCABULARY.encode(3), TypeError, "text is int"),
-    "no words": (lambda: VOCABULARY.encode_batch([]), ValueError, "texts is an empty list"),
-    "one word for many": (lambda: VOCABULARY.encode_batch("cat"), TypeError, "texts is one string"),
+    "no words": (lambda: VOCABULARY.encode_batch([]), ValueError, "texts is empty"),
+    "one word for many": (lambda: VOCABULARY.encode_batch("cat"), TypeError, "texts='cat' must be a list of strings"),
     "an id outside": (lambda: VOCABULARY.decode([1, 99]), ValueError, "id 99 is outside the vocabulary"),
     "a vocabulary of nothing": (lambda: Vocabulary([]), ValueError, "symbols is empty"),
     "no epochs": (lambda: fit(MiniFormer(9), TOKENS, TOKENS, epochs=0, lr=1e-3), ValueError, "epochs=0"),
     "a learning rate of 0": (
         lambda: fit(MiniFormer(9), TOKENS, TOKENS, epochs=1, lr=0),
         ValueError,
-        "lr=0 must be positive",
+        "lr=0 must be above 0",
     ),
     "no training data": (
         lambda: fit(MiniFormer(9), TOKENS[:0], TOKENS, epochs=1, lr=1),

@@ -119,7 +119,7 @@ BAD = {
     "unknown score": (lambda: MultiplicativeAttention(6, 6, "cosine"), ValueError, "score='cosine' is not one of dot"),
     "dot of unequal widths": (lambda: MultiplicativeAttention(6, 4, "dot"), ValueError, "query_size=6 and key_size=4"),
     "no width": (lambda: AdditiveAttention(0, 6, 6), ValueError, "query_size=0 must be a positive whole number"),
-    "broken width": (lambda: AdditiveAttention(6, 6, 2.5), ValueError, "hidden_size=2.5 must be"),
+    "broken width": (lambda: AdditiveAttention(6, 6, 2.5), TypeError, "hidden_size=2.5 must be"),
     "query of another width": (
         lambda: AdditiveAttention(5, 6, 6)(QUERY, KEYS),
         ValueError,

@@ -115,8 +115,8 @@ BAD = {
     "ids": (lambda: translation.exact_match([[1]], ["a"]), TypeError, "hypotheses must be a list of strings"),
     "fewer gold": (lambda: translation.alignment_error_rate([WEIGHTS], []), ValueError, "guess holds 1 sentences, gold 0"),
     "fewer lengths": (lambda: translation.links_of([WEIGHTS], []), ValueError, "lengths holds 0 pairs, weights 1"),
-    "too long": (lambda: translation.links_of([WEIGHTS], [(4, 3)]), ValueError, "has 4 source and 3 target words"),
-    "rank": (lambda: translation.links_of(WEIGHTS), ValueError, r"weights of sentence 0 have shape \(3,\)"),
+    "too long": (lambda: translation.links_of([WEIGHTS], [(4, 3)]), ValueError, "says 4 source and 3 target words"),
+    "rank": (lambda: translation.links_of(WEIGHTS), ValueError, r"weights\[0\] has shape \(3,\)"),
     "no links": (lambda: translation.error_rate([set()], [set()]), ValueError, "no links at all"),
 }  # fmt: skip
 

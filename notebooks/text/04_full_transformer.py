@@ -2235,8 +2235,8 @@ print(tuple(logits.shape), f"{careless_smoothing(logits, target[:, 1:]):.2f}")
 #
 # The test is that of bug 2, and equality with PyTorch's. A finer point: by this definition the *class* `<PAD>` gets
 # $\varepsilon / V$ at every real position, as in PyTorch. With 268 symbols that is nothing. With five symbols it is 2
-# per cent, and a sampled text of 30 tokens would contain padding in almost every second case. `token_loss` can leave
-# it out with `smooth_padding=False`, and `generate` never writes it.
+# per cent, and a sampled text of 30 tokens would contain padding in almost every second case; `generate` never writes
+# it.
 
 # %%
 def right_smoothing(logits, targets):
