@@ -8,7 +8,16 @@ from torch import nn
 from helpers import generation
 from helpers.attention import padding_mask
 from helpers.classic_attention import AdditiveAttention, MultiplicativeAttention
-from helpers.common import check_choice, check_number, check_sequences, check_size, check_special, evaluating
+from helpers.common import (
+    check_choice,
+    check_ids,
+    check_number,
+    check_sequences,
+    check_size,
+    check_special,
+    check_tokens,
+    evaluating,
+)
 from helpers.text import Vocabulary
 
 KINDS = ("none", "bahdanau", "luong-dot", "luong-general", "luong-concat")
@@ -261,7 +270,8 @@ class Seq2Seq(nn.Module):
                 raise ValueError(f"source holds nothing but padding in row {empty[0]}; there is nothing to translate")
         if target is None:
             return
-        check_sequences(target, "target", self.embedding.num_embeddings, None, self.pad_id, anywhere=True)
+        check_tokens(target, "target")
+        check_ids(target, "target", self.embedding.num_embeddings)
         if len(source) != len(target):
             raise ValueError(f"source holds {len(source)} sentences, target {len(target)}; they go in pairs")
         check_number("teacher_forcing", ratio, low=0, high=1)
