@@ -46,7 +46,7 @@ def _read_lines(path):
     if not text.strip():
         raise ValueError(f"{path}: the file is empty")
     lines = text.removesuffix("\n").split("\n")
-    return [re.sub(r"[^\S ]", " ", line.removesuffix("\r")) for line in lines]
+    return [re.sub(r"[^\S \t]", " ", line.removesuffix("\r")) for line in lines]
 
 
 def load_words(directory=DATA_DIRECTORY):

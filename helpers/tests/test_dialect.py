@@ -61,6 +61,8 @@ CALLS = {
     "data.load_words": ({}, {"directory": ["nowhere"]}),
     "data.split_words": ({}, {"words": [["ab"], ["a"] * 20]}),
     "data.load_parallel": ({}, {"name_or_directory": ["nowhere"]}),
+    "data.load_agreement": ({}, {"directory": ["nowhere"]}),
+    "data.load_labelled": ({"path": HELPERS / "nothing"}, {"path": ["nowhere"]}),
     "text.Vocabulary": (
         {"symbols": ["a"], "separator": "", "max_length": None},
         {"symbols": [*STRINGS, ["<PAD>"]], "separator": [None, 3], "max_length": OPTIONAL_SIZE}),
@@ -166,7 +168,7 @@ CALLS = {
          "pad_id": ID, "tolerance": ["1", -1, math.nan, None]}),
 }  # fmt: skip
 RESULTS = {  # what functions return; nobody makes one by hand
-    "data.Split", "data.ParallelText", "seq2seq.Memory", "seq2seq.DecoderState", "layers.LayerCache",
+    "data.Split", "data.ParallelText", "data.Agreement", "data.Labelled", "seq2seq.Memory", "seq2seq.DecoderState", "layers.LayerCache",
     "transformer.Internals", "training.History", "translation.Bleu", "collect.Collected", "analysis.Interval",
     "analysis.Leak",
 }  # fmt: skip
