@@ -168,9 +168,9 @@ CALLS = {
          "pad_id": ID, "tolerance": ["1", -1, math.nan, None]}),
 }  # fmt: skip
 RESULTS = {  # what functions return; nobody makes one by hand
-    "data.Split", "data.ParallelText", "data.Agreement", "data.Labelled", "seq2seq.Memory", "seq2seq.DecoderState", "layers.LayerCache",
-    "transformer.Internals", "training.History", "translation.Bleu", "collect.Collected", "analysis.Interval",
-    "analysis.Leak",
+    "data.Split", "data.ParallelText", "data.Agreement", "data.Labelled", "seq2seq.Memory",
+    "seq2seq.DecoderState", "layers.LayerCache", "transformer.Internals", "training.History", "translation.Bleu",
+    "collect.Collected", "analysis.Interval", "analysis.Leak",
 }  # fmt: skip
 ELSEWHERE = {
     "start",
