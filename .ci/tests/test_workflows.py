@@ -57,6 +57,12 @@ def test_every_action_is_pinned_by_commit_with_its_version_and_is_the_same_every
     assert len({use.split("@")[0] for use in used}) == len(used)
 
 
+def test_dependabot_looks_wherever_an_action_or_a_pin_stands():
+    python, actions = content(ROOT / ".github" / "dependabot.yml")["updates"]
+    assert actions["directories"] == ["/", *(f"/.github/actions/{path.parent.name}" for path in ACTIONS)]
+    assert python["directories"] == ["/", "/.ci"]
+
+
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 def test_a_job_may_no_more_than_it_must(path):
     workflow = content(path)
