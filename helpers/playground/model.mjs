@@ -1,0 +1,249 @@
+// The models of helpers/transformer.py, forward only, for one sequence at a time. Names and order follow
+// helpers/attention.py, helpers/layers.py and helpers/transformer.py, so that a reader of one can read the other.
+//
+// `changes` is what the reader of the page changes: a Map from "kind layer head" (both from 0) to
+// { mode, cuts }: mode is "", "off", "even" or "mean", cuts a Set of "query key". No entry: as trained.
+
+/** Numbers in rows and columns: T vectors of d_model numbers, a weight, or one head's attention weights (T_q, T_k). */
+export class Matrix {
+  constructor(rows, columns, data = new Float32Array(rows * columns)) {
+    Object.assign(this, { rows, columns, data });
+  }
+
+  row(i) {
+    return this.data.subarray(i * this.columns, (i + 1) * this.columns);
+  }
+}
+
+/** Make a matrix whose number in row i and column j is `number(i, j)`. */
+export function fill(rows, columns, number) {
+  const made = new Matrix(rows, columns);
+  for (let i = 0; i < rows; i++) {
+    for (let j = 0; j < columns; j++) made.data[i * columns + j] = number(i, j);
+  }
+  return made;
+}
+
+const add = (x, y) => fill(x.rows, x.columns, (i, j) => x.data[i * x.columns + j] + y.data[i * x.columns + j]);
+
+/** x Wᵀ + b, as `nn.Linear`. (T, in) → (T, out) */
+export function linear(x, { weight, bias }) {
+  return fill(x.rows, weight.rows, (i, j) => {
+    const from = i * x.columns;
+    const at = j * x.columns;
+    let sum = bias ? bias.data[j] : 0;
+    for (let k = 0; k < x.columns; k++) sum += x.data[from + k] * weight.data[at + k];
+    return sum;
+  });
+}
+
+/** As `nn.LayerNorm`; without parameters, as `nn.Identity`. (T, d_model) → (T, d_model) */
+export function layerNorm(x, parameters) {
+  if (!parameters) return x;
+  const y = new Matrix(x.rows, x.columns);
+  for (let i = 0; i < x.rows; i++) {
+    const mean = x.row(i).reduce((sum, value) => sum + value, 0) / x.columns;
+    const variance = x.row(i).reduce((sum, value) => sum + (value - mean) ** 2, 0) / x.columns;
+    const scale = 1 / Math.sqrt(variance + 1e-5);
+    x.row(i).forEach((value, j) => {
+      y.row(i)[j] = (value - mean) * scale * parameters.weight.data[j] + parameters.bias.data[j];
+    });
+  }
+  return y;
+}
+
+/** softmax over the numbers that `visible` allows; zero elsewhere, and throughout where it allows nothing. */
+export function maskedSoftmax(scores, visible = () => true) {
+  const largest = scores.reduce((most, score, j) => (visible(j) ? Math.max(most, score) : most), -Infinity);
+  const powers = Float64Array.from(scores, (score, j) => (visible(j) ? Math.exp(score - largest) : 0));
+  const sum = powers.reduce((total, power) => total + power, 0);
+  return powers.map((power) => (sum > 0 ? power / sum : 0));
+}
+
+/** Row i may see columns 0 to i. */
+export const causalMask = (i, j) => j <= i;
+
+/** Even columns hold sines, odd ones cosines; their wavelengths grow from 2π to 10000 · 2π. */
+export function sinusoidalEncoding(length, width) {
+  return fill(length, width, (position, j) => {
+    const angle = position / 10000 ** ((j - (j % 2)) / width);
+    return j % 2 ? Math.cos(angle) : Math.sin(angle);
+  });
+}
+
+/** The embedding times √d_model plus the positions. */
+export function tokenEmbedding(tokens, { embedding }) {
+  const width = embedding.weight.columns;
+  const positions = sinusoidalEncoding(tokens.length, width);
+  return fill(
+    tokens.length,
+    width,
+    (i, j) => embedding.weight.row(tokens[i])[j] * Math.sqrt(width) + positions.row(i)[j],
+  );
+}
+
+/**
+ * Attend with every head, as `MultiHeadAttention`; `change(head)` is what the reader changed.
+ * A cut edge is hidden like a masked one; a head that is off has no weights, an even one the same on all it may see.
+ * Returns the output (T_q, d_model) and a list with the weights of each head.
+ */
+export function multiHeadAttention(p, heads, query, memory, visible, change) {
+  const q = linear(query, p.query_proj);
+  const k = linear(memory, p.key_proj);
+  const v = linear(memory, p.value_proj);
+  const width = q.columns / heads;
+  const softmaxes = (scoreOf) =>
+    Array.from({ length: heads }, (_, head) => {
+      const cuts = change(head)?.cuts;
+      const weights = new Matrix(q.rows, k.rows);
+      for (let i = 0; i < q.rows; i++) {
+        const scores = Float64Array.from({ length: k.rows }, (_, j) => scoreOf(head, i, j));
+        weights.row(i).set(maskedSoftmax(scores, (j) => visible(i, j) && !cuts?.has(`${i} ${j}`)));
+      }
+      return weights;
+    });
+  const trained = softmaxes((head, i, j) => {
+    let score = 0;
+    for (let d = head * width; d < (head + 1) * width; d++) {
+      score += q.data[i * q.columns + d] * k.data[j * k.columns + d];
+    }
+    return score / Math.sqrt(width);
+  });
+  const changed = {
+    off: () => new Matrix(q.rows, k.rows),
+    even: (head) => softmaxes(() => 0)[head],
+    mean: () => meanOfHeads(trained),
+  };
+  const weights = trained.map((asTrained, head) => changed[change(head)?.mode]?.(head) ?? asTrained);
+  const output = fill(q.rows, q.columns, (i, column) => {
+    const row = weights[Math.floor(column / width)].row(i);
+    let sum = 0;
+    for (let j = 0; j < v.rows; j++) sum += row[j] * v.data[j * v.columns + column];
+    return sum;
+  });
+  return [linear(output, p.out_proj), weights];
+}
+
+/** The mean of the weights of a layer's heads. */
+export function meanOfHeads(heads) {
+  const [{ rows, columns }] = heads;
+  return fill(rows, columns, (i, j) => heads.reduce((sum, head) => sum + head.data[i * columns + j], 0) / heads.length);
+}
+
+function feedForward(x, p) {
+  const hidden = linear(x, p[0]);
+  return linear(
+    fill(hidden.rows, hidden.columns, (i, j) => Math.max(0, hidden.data[i * hidden.columns + j])),
+    p[2],
+  );
+}
+
+/** A sublayer inside its residual connection: the norm before it (pre-norm), or after the sum, as in the paper. */
+function residual(x, norm, normFirst, sublayer) {
+  return normFirst ? add(x, sublayer(layerNorm(x, norm))) : layerNorm(add(x, sublayer(x)), norm);
+}
+
+/** Read the tensors that `helpers.playground` has written: "a.b.weight" becomes parameters.a.b.weight. */
+export function unpack(tensors, numbers) {
+  const parameters = {};
+  let first = 0;
+  for (const [name, rows, columns] of tensors) {
+    const path = name.split(".");
+    const last = path.pop();
+    const place = path.reduce((at, part) => {
+      at[part] ??= {};
+      return at[part];
+    }, parameters);
+    place[last] = new Matrix(rows, columns, numbers.subarray(first, first + rows * columns));
+    first += rows * columns;
+  }
+  return parameters;
+}
+
+class Model {
+  constructor(config, numbers) {
+    this.config = config;
+    this.parameters = unpack(config.tensors, numbers);
+  }
+
+  isReal(token) {
+    return token !== this.config.pad_id;
+  }
+
+  /** Run a stack of layers; `memory` is for a decoder. Returns x and one list of layers' weights for each kind. */
+  stack(layers, x, kinds, visible, changes, memory) {
+    const { num_heads: heads, norm_first: normFirst } = this.config;
+    const attention = kinds.map(() => []);
+    Object.values(layers).forEach((p, layer) => {
+      const attend = (which, parameters, query, keys) => {
+        const change = (head) => changes.get(`${kinds[which]} ${layer} ${head}`);
+        const [output, weights] = multiHeadAttention(parameters, heads, query, keys ?? query, visible[which], change);
+        attention[which].push(weights);
+        return output;
+      };
+      x = residual(x, p.norm_1, normFirst, (y) => attend(0, p.self_attention, y));
+      if (memory) x = residual(x, p.norm_2, normFirst, (y) => attend(1, p.cross_attention, y, memory));
+      x = residual(x, memory ? p.norm_3 : p.norm_2, normFirst, (y) => feedForward(y, p.feed_forward));
+    });
+    return [x, ...attention];
+  }
+}
+
+export class MiniFormer extends Model {
+  /** Return logits (T, V), attention by kind (layers of heads), and which cells each kind may see. */
+  forward(tokens, changes = new Map()) {
+    const p = this.parameters;
+    const visible = (i, j) => causalMask(i, j) && this.isReal(tokens[j]);
+    const [x, self] = this.stack(p.layers, tokenEmbedding(tokens, p.embed), ["self"], [visible], changes);
+    return { logits: linear(layerNorm(x, p.norm), p.output), attention: { self }, visible: { self: visible } };
+  }
+}
+
+export class Transformer extends Model {
+  /** As MiniFormer's; with `past`, encoder and cross-attention see no later position, the two masks of chapter 5. */
+  forward(source, target, { past = false, changes = new Map() } = {}) {
+    return this.decode(target, this.encode(source, past, changes), changes);
+  }
+
+  encode(source, past, changes) {
+    const p = this.parameters;
+    const visible = (i, j) => this.isReal(source[j]) && (!past || causalMask(i, j));
+    const x = tokenEmbedding(source, p.source_embed ?? p.target_embed);
+    const [memory, encoder] = this.stack(p.encoder_layers, x, ["encoder"], [visible], changes);
+    return { memory: layerNorm(memory, p.encoder_norm), encoder, visible };
+  }
+
+  decode(target, { memory, encoder, visible: sourceSeen }, changes) {
+    const p = this.parameters;
+    const targetSeen = (i, j) => causalMask(i, j) && this.isReal(target[j]);
+    const [x, decoder, cross] = this.stack(
+      p.decoder_layers,
+      tokenEmbedding(target, p.target_embed),
+      ["decoder", "cross"],
+      [targetSeen, sourceSeen],
+      changes,
+      memory,
+    );
+    const output = this.config.tied ? p.target_embed.embedding : p.output;
+    return {
+      logits: linear(layerNorm(x, p.decoder_norm), output),
+      attention: { encoder, decoder, cross },
+      visible: { encoder: sourceSeen, decoder: targetSeen, cross: sourceSeen },
+    };
+  }
+
+  /** Translate greedily, the likeliest token at each step, until <EOS> or `longest` tokens are there. */
+  generate(source, changes = new Map(), longest = this.config.max_length) {
+    const { bos_id, eos_id, pad_id } = this.config;
+    const encoded = this.encode(source, false, changes);
+    const tokens = [bos_id];
+    for (;;) {
+      const result = this.decode(tokens, encoded, changes);
+      const scores = result.logits.row(tokens.length - 1);
+      const allowed = scores.map((score, id) => (id === bos_id || id === pad_id ? -Infinity : score));
+      const next = allowed.indexOf(allowed.reduce((most, score) => Math.max(most, score), -Infinity));
+      if (next === eos_id || tokens.length === longest) return { ...result, tokens: [...tokens, next] };
+      tokens.push(next);
+    }
+  }
+}
