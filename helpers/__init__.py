@@ -21,6 +21,7 @@ A name lives in the module it is imported from. Arrows go one way, from the bott
     architecture_plot  the map of the Transformer                                4
     diagrams           the drawings                                              -
     bertviz_views      BertViz made safe, weights as files                       -
+    playground         attention and models to play with, running in the page    3, 4, 5
     checks             the exercise checkers                                     -
 
 Nothing here imports from a notebook.

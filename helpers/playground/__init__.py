@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from helpers.modes import evaluating
+from helpers.common import evaluating
 from helpers.transformer import MiniFormer, Transformer
 
 FOLDER = Path(__file__).parent
@@ -143,11 +143,14 @@ def _describe(name, model, vocabulary, target_vocabulary, ids):
     if not isinstance(model, nn.Module):
         raise TypeError(f"{name} is {type(model).__name__}, not a MiniFormer or a Transformer")
     try:
-        twin, layer = _twin(model)
+        with torch.random.fork_rng(devices=[]):
+            twin, layer = _twin(model)
         state = {part: tensor.detach().float().cpu() for part, tensor in model.state_dict().items()}
         twin.load_state_dict(state)
     except (AttributeError, IndexError, RuntimeError, TypeError) as error:
         raise TypeError(f"{name} ({type(model).__name__}) is not built like helpers.transformer's: {error}") from error
+    if not all(tensor.isfinite().all() for tensor in state.values()):
+        raise ValueError(f"{name} holds numbers that are not finite")
     pairs = [(twin.output.out_features, target_vocabulary or vocabulary)]
     if isinstance(twin, MiniFormer):
         if target_vocabulary is not None:
@@ -246,7 +249,10 @@ def _view(data, numbers, title, height):
     """Return the page, as an HTML object: data and numbers are only ever read as text, so a token is never markup."""
     from IPython.display import HTML
 
-    parts = {name: (FOLDER / name).read_text(encoding="utf-8") for name in ("style.css", "view.html", "model.mjs", "view.mjs")}
+    parts = {
+        name: (FOLDER / name).read_text(encoding="utf-8")
+        for name in ("style.css", "view.html", "model.mjs", "view.mjs")
+    }
     model, view = (
         re.sub(r"^export |^import [^;]*;\n", "", parts[name], flags=re.M) for name in ("model.mjs", "view.mjs")
     )
