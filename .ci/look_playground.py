@@ -271,7 +271,7 @@ BAD = [
     "", " ", "   ", "\t", "Flycatcher", "fly catcher", "fly-catcher", "flycatcher1", "42", "é", "naïve", "ß", "ÿ",
     "日本語", "ひたき", "птица", "🐦", "fly🐦catcher", "👩‍👩‍👧", "a" * 15, "flycatcher" * 100, "a" * 20_000,
     "<b>bold</b>", "<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "</script>", "&lt;b&gt;", "${1}",
-    "\u202eylf", "fly\u0000", "__proto__", "constructor",
+    "\u202eylf", "fly\u0000", "__proto__", "toString",
 ]  # fmt: skip
 
 
@@ -391,10 +391,10 @@ def look_at_use(chromium):
         page.keyboard.press("Enter")
         tab_to("back .*", key="Shift+Tab")
         page.keyboard.press("Enter")
-        tab_to("back", most=20)
-        expect(not frame.locator("#changes button").count(), "keyboard: taking back") if focused() != "back" else (
-            page.keyboard.press("Enter")
-        )
+        tab_to("head0 .*")
+        page.keyboard.press("ArrowRight")
+        tab_to("back", key="Shift+Tab")
+        page.keyboard.press("Enter")
         expect(not frame.locator("#changes button").count(), "keyboard: taking everything back")
         problems += wrong
 

@@ -264,7 +264,7 @@ def _view(data, numbers, title, height):
     page = (
         f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<style>{parts['style.css']}</style></head><body><main>{parts['view.html']}</main>{''.join(scripts)}"
+        f"<style>{parts['style.css']}</style></head><body><main><h1>{html.escape(title)}</h1>{parts['view.html']}</main>{''.join(scripts)}"
         f'<script type="module">{model}\n{view}</script></body></html>'
     )
     return HTML(

@@ -28,36 +28,41 @@ const add = (x, y) => fill(x.rows, x.columns, (i, j) => x.data[i * x.columns + j
 
 /** x Wᵀ + b, as `nn.Linear`. (T, in) → (T, out) */
 export function linear(x, { weight, bias }) {
-  return fill(x.rows, weight.rows, (i, j) => {
-    const from = i * x.columns;
-    const at = j * x.columns;
-    let sum = bias ? bias.data[j] : 0;
-    for (let k = 0; k < x.columns; k++) sum += x.data[from + k] * weight.data[at + k];
-    return sum;
-  });
+  const y = new Matrix(x.rows, weight.rows);
+  const [from, numbers, width] = [x.data, weight.data, x.columns];
+  for (let i = 0; i < y.rows; i++) {
+    for (let j = 0; j < y.columns; j++) {
+      let sum = bias ? bias.data[j] : 0;
+      for (let k = 0; k < width; k++) sum += from[i * width + k] * numbers[j * width + k];
+      y.data[i * y.columns + j] = sum;
+    }
+  }
+  return y;
 }
 
 /** As `nn.LayerNorm`; without parameters, as `nn.Identity`. (T, d_model) → (T, d_model) */
 export function layerNorm(x, parameters) {
   if (!parameters) return x;
-  const y = new Matrix(x.rows, x.columns);
-  for (let i = 0; i < x.rows; i++) {
+  const rows = Array.from({ length: x.rows }, (_, i) => {
     const mean = x.row(i).reduce((sum, value) => sum + value, 0) / x.columns;
     const variance = x.row(i).reduce((sum, value) => sum + (value - mean) ** 2, 0) / x.columns;
-    const scale = 1 / Math.sqrt(variance + 1e-5);
-    x.row(i).forEach((value, j) => {
-      y.row(i)[j] = (value - mean) * scale * parameters.weight.data[j] + parameters.bias.data[j];
-    });
-  }
-  return y;
+    return [mean, 1 / Math.sqrt(variance + 1e-5)];
+  });
+  const { weight, bias } = parameters;
+  return fill(x.rows, x.columns, (i, j) => {
+    const [mean, scale] = rows[i];
+    return (x.data[i * x.columns + j] - mean) * scale * weight.data[j] + bias.data[j];
+  });
 }
 
 /** softmax over the numbers that `visible` allows; zero elsewhere, and throughout where it allows nothing. */
 export function maskedSoftmax(scores, visible = () => true) {
-  const largest = scores.reduce((most, score, j) => (visible(j) ? Math.max(most, score) : most), -Infinity);
-  const powers = Float64Array.from(scores, (score, j) => (visible(j) ? Math.exp(score - largest) : 0));
-  const sum = powers.reduce((total, power) => total + power, 0);
-  return powers.map((power) => (sum > 0 ? power / sum : 0));
+  const weights = new Float64Array(scores.length);
+  let [largest, sum] = [-Infinity, 0];
+  for (let j = 0; j < scores.length; j++) if (visible(j) && scores[j] > largest) largest = scores[j];
+  for (let j = 0; j < scores.length; j++) if (visible(j)) sum += weights[j] = Math.exp(scores[j] - largest);
+  for (let j = 0; j < scores.length && sum; j++) weights[j] /= sum;
+  return weights;
 }
 
 /** Row i may see columns 0 to i. */
@@ -65,21 +70,15 @@ export const causalMask = (i, j) => j <= i;
 
 /** Even columns hold sines, odd ones cosines; their wavelengths grow from 2π to 10000 · 2π. */
 export function sinusoidalEncoding(length, width) {
-  return fill(length, width, (position, j) => {
-    const angle = position / 10000 ** ((j - (j % 2)) / width);
-    return j % 2 ? Math.cos(angle) : Math.sin(angle);
-  });
+  const rates = Float64Array.from({ length: width }, (_, j) => 10000 ** -((j - (j % 2)) / width));
+  return fill(length, width, (i, j) => (j % 2 ? Math.cos(i * rates[j]) : Math.sin(i * rates[j])));
 }
 
 /** The embedding times √d_model plus the positions. */
-export function tokenEmbedding(tokens, { embedding }) {
-  const width = embedding.weight.columns;
-  const positions = sinusoidalEncoding(tokens.length, width);
-  return fill(
-    tokens.length,
-    width,
-    (i, j) => embedding.weight.row(tokens[i])[j] * Math.sqrt(width) + positions.row(i)[j],
-  );
+export function tokenEmbedding(tokens, { embedding: { weight } }) {
+  const width = weight.columns;
+  const vectors = fill(tokens.length, width, (i, j) => weight.data[tokens[i] * width + j] * Math.sqrt(width));
+  return add(vectors, sinusoidalEncoding(tokens.length, width));
 }
 
 /**
@@ -92,33 +91,32 @@ export function multiHeadAttention(p, heads, query, memory, visible, change) {
   const k = linear(memory, p.key_proj);
   const v = linear(memory, p.value_proj);
   const width = q.columns / heads;
-  const softmaxes = (scoreOf) =>
-    Array.from({ length: heads }, (_, head) => {
-      const cuts = change(head)?.cuts;
-      const weights = new Matrix(q.rows, k.rows);
-      for (let i = 0; i < q.rows; i++) {
-        const scores = Float64Array.from({ length: k.rows }, (_, j) => scoreOf(head, i, j));
-        weights.row(i).set(maskedSoftmax(scores, (j) => visible(i, j) && !cuts?.has(`${i} ${j}`)));
-      }
-      return weights;
-    });
-  const trained = softmaxes((head, i, j) => {
-    let score = 0;
-    for (let d = head * width; d < (head + 1) * width; d++) {
-      score += q.data[i * q.columns + d] * k.data[j * k.columns + d];
+  const dots = (head, i, j) => {
+    const [at, other] = [i * q.columns + head * width, j * q.columns + head * width];
+    let sum = 0;
+    for (let d = 0; d < width; d++) sum += q.data[at + d] * k.data[other + d];
+    return sum / Math.sqrt(width);
+  };
+  const attend = (head, score) => {
+    const cuts = change(head)?.cuts;
+    const weights = fill(q.rows, k.rows, (i, j) => score(head, i, j));
+    for (let i = 0; i < q.rows; i++) {
+      const sees = cuts?.size ? (j) => visible(i, j) && !cuts.has(`${i} ${j}`) : (j) => visible(i, j);
+      weights.row(i).set(maskedSoftmax(weights.row(i), sees));
     }
-    return score / Math.sqrt(width);
-  });
+    return weights;
+  };
+  const trained = Array.from({ length: heads }, (_, head) => attend(head, dots));
   const changed = {
     off: () => new Matrix(q.rows, k.rows),
-    even: (head) => softmaxes(() => 0)[head],
+    even: (head) => attend(head, () => 0),
     mean: () => meanOfHeads(trained),
   };
   const weights = trained.map((asTrained, head) => changed[change(head)?.mode]?.(head) ?? asTrained);
   const output = fill(q.rows, q.columns, (i, column) => {
-    const row = weights[Math.floor(column / width)].row(i);
+    const row = weights[Math.floor(column / width)].data;
     let sum = 0;
-    for (let j = 0; j < v.rows; j++) sum += row[j] * v.data[j * v.columns + column];
+    for (let j = 0; j < v.rows; j++) sum += row[i * v.rows + j] * v.data[j * v.columns + column];
     return sum;
   });
   return [linear(output, p.out_proj), weights];

@@ -290,8 +290,8 @@ function picture(weights) {
   const canvas = el("canvas", { width: weights.columns, height: weights.rows });
   const image = new ImageData(weights.columns, weights.rows);
   weights.data.forEach((weight, at) => {
-    const seen = group().visible(Math.floor(at / weights.columns), at % weights.columns);
-    image.data.set([...viridis(weight), seen ? 255 : 0], at * 4);
+    if (group().visible(Math.floor(at / weights.columns), at % weights.columns))
+      image.data.set([...viridis(weight), 255], at * 4);
   });
   canvas.getContext("2d").putImageData(image, 0, 0);
   return canvas;
@@ -485,7 +485,10 @@ function render(focused = document.activeElement?.dataset.id) {
   show("panels", state.shown.map(panel));
   part("words").textContent = inWords();
   document.body.classList.toggle("two", state.shown.length > 1);
-  if (focused) document.querySelector(`[data-id="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
+  if (!focused) return;
+  const found =
+    document.querySelector(`[data-id="${CSS.escape(focused)}"]`) ?? document.querySelector("td[tabindex='0']");
+  found.focus({ preventScroll: true });
 }
 
 function change(update, again = true) {
