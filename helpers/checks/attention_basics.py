@@ -8,7 +8,7 @@ import torch
 from helpers.attention import causal_mask as right_causal_mask
 from helpers.attention import scaled_dot_product_attention
 from helpers.checks.core import Exercise, then
-from helpers.checks.shared import random
+from helpers.checks.shared import HONEST, LEAKY, Looks, one_leak, random
 from helpers.layers import sinusoidal_encoding
 
 # Stable softmax
@@ -471,177 +471,90 @@ def check_block(function):
     return _block.check(function)
 
 
-# 8. The leak test
+# The leak test
+
+
+def leaks(attend, x):
+    expected = attend(x)  # (T, d_model) → (T, d)
+    for position in range(1, len(x)):
+        changed = x.clone()
+        changed[position] += 1.0
+        moved = attend(changed)[:position] - expected[:position]  # the outputs before it
+        if moved.abs().max() > 1e-4:
+            return True
+    return False
 
 
 @dataclass(frozen=True)
-class Mixes:
-    """A function of a sequence in which output i is a weighted sum of the inputs that `rule` lets it see."""
+class Causal:
+    """A causal sum, and what `extra(x)` adds to it."""
 
-    rule: str
-
-    def __call__(self, x):
-        i, j = torch.arange(len(x)).unsqueeze(1), torch.arange(len(x))
-        length = len(x)
-        sees = {
-            "each token alone": i == j,
-            "itself and before": j <= i,
-            "only before": j < i,
-            "everything": (i == i) & (j == j),
-            "one step ahead": j <= i + 1,
-            "only the first looks at the last": (j == i) | ((i == 0) & (j == length - 1)),
-            "only the last but one looks at the last": (j <= i) | ((i == length - 2) & (j == length - 1)),
-            "only the first looks at the second": (j <= i) | ((i == 0) & (j == 1)),
-        }[self.rule]
-        return sees.float() @ torch.tanh(x)
-
-
-@dataclass(frozen=True)
-class Leak:
-    """A causal sum with one more path, from a later token to an earlier output."""
-
-    path: str
+    and_more: str
 
     def __call__(self, x):
         extra = torch.zeros_like(x)
-        if self.path == "the last lowers the first":
-            extra[0] = -x[-1]
-        elif self.path == "the last raises one output and lowers another":
-            extra[0], extra[1] = x[-1], -x[-1]
-        elif self.path == "only from feature 1":
+        if self.and_more == "feature 1 of the last to the first":
             extra[0] = x[-1, 1]
-        elif self.path == "only into feature 1":
+        elif self.and_more == "the last to feature 1 of the first":
             extra[0, 1] = x[-1, 0]
-        elif self.path == "output 1 looks at position 3":
-            extra[1] = x[3]
-        elif self.path == "output 1 looks at the last":
-            extra[1] = x[-1]
-        elif self.path == "a leak of one hundredth":
+        elif self.and_more == "a hundredth of the next":
             extra[:-1] = 1e-2 * x[1:]
-        elif self.path == "rounding of one millionth":
+        elif self.and_more == "rounding of one millionth":
             extra[:-1] = 1e-6 * torch.tanh(x[1:])
         return torch.tanh(x).cumsum(0) + extra
 
 
 @dataclass(frozen=True)
-class LateMask:
-    """Causal attention whose mask comes after the softmax: zero weights, and a leak all the same."""
+class Attention:
+    """Causal self-attention; with a late mask the weights are zero in the right places, and it leaks all the same."""
+
+    late_mask: bool
 
     def __call__(self, x):
-        return ((x @ x.T).softmax(-1) * right_causal_mask(len(x))) @ x
+        mask = right_causal_mask(len(x))
+        if self.late_mask:
+            return ((x @ x.T).softmax(-1) * mask) @ x
+        return scaled_dot_product_attention(x, x, x, mask)[0]
 
 
-@dataclass(frozen=True)
-class CausalAttention:
-    """Causal attention as it should be."""
+_models = [
+    *[(Looks(title, rule), length) for length in (3, 6) for title, rule in (HONEST | LEAKY).items()],
+    *[(Looks(*one_leak(i, j)), 4) for j in range(4) for i in range(j)],
+    *[(Looks(*one_leak(i, j)), 6) for i, j in ((1, 3), (1, 5), (2, 4), (0, 1), (4, 5))],
+    *[(Causal(kind), 4) for kind in ("feature 1 of the last to the first", "the last to feature 1 of the first",
+                                     "a hundredth of the next", "rounding of one millionth")],
+    (Attention(late_mask=False), 6), (Attention(late_mask=True), 6), (Attention(late_mask=False), 1),
+]  # fmt: skip
+_before = ("attend(changed)[:position] -> attend(changed){0}", "expected[:position] -> expected{0}")
 
-    def __call__(self, x):
-        return scaled_dot_product_attention(x, x, x, right_causal_mask(len(x)))[0]
-
-
-def _right_leaks(attend, x):
-    expected = attend(x)
-    for position in range(1, len(x)):
-        changed = x.clone()
-        changed[position] = changed[position] + 1.0
-        if (attend(changed) - expected)[:position].abs().max() > 1e-4:
-            return True
-    return False
-
-
-def _moves_at_all(attend, x):
-    changed = x.clone()
-    changed[-1] += 1.0
-    return bool((attend(changed) - attend(x)).abs().max() > 1e-4)
-
-
-def _one_change(position, upto):
-    """Return a leak test that changes one position only and looks at the outputs before `upto`."""
-
-    def leaks(attend, x):
-        changed = x.clone()
-        changed[position] += 1.0
-        return bool((attend(changed) - attend(x))[:upto].abs().max() > 1e-4)
-
-    return leaks
-
-
-def _careless(measure=lambda moved: moved.abs().max(), limit=1e-4, features=slice(None), look=slice(None), ends=False):
-    """Return the right leak test with one careless step."""
-
-    def leaks(attend, x):
-        expected = attend(x)
-        for position in (1, len(x) - 1) if ends else range(1, len(x)):
-            changed = x.clone()
-            changed[position, features] = changed[position, features] + 1.0
-            moved = (attend(changed) - expected)[:position, look]
-            if measure(moved) > limit:
-                return True
-        return False
-
-    return leaks
-
-
-def _past_instead(attend, x):
-    changed = x.clone()
-    changed[0] += 1.0
-    return bool((attend(changed) - attend(x))[1:].abs().max() > 1e-4)
-
-
-_leaks = Exercise(
-    name="leaks",
-    reference=_right_leaks,
-    cases=[
-        (rule, random(length, 2, seed=length))
-        for rule, length in [
-            (Mixes("itself and before"), 3),
-            (Mixes("everything"), 3),
-            (Mixes("each token alone"), 4),
-            (Mixes("only before"), 4),
-            (Mixes("one step ahead"), 4),
-            (Mixes("only the first looks at the second"), 5),
-            (Mixes("only the first looks at the last"), 5),
-            (Mixes("only the last but one looks at the last"), 6),
-            (CausalAttention(), 6),
-            (LateMask(), 6),
-            (Leak("the last lowers the first"), 4),
-            (Leak("the last raises one output and lowers another"), 5),
-            (Leak("only from feature 1"), 4),
-            (Leak("only into feature 1"), 4),
-            (Leak("output 1 looks at position 3"), 6),
-            (Leak("output 1 looks at the last"), 5),
-            (Leak("a leak of one hundredth"), 4),
-            (Leak("rounding of one millionth"), 4),
-        ]
-    ],
+check_leaks = Exercise(
+    leaks,
+    cases=[(model, random(length, 2, seed=length)) for model, length in _models],
     meaning="This test asks the outputs, so no trick with the weights deceives it.",
     mistakes=[
-        (_moves_at_all, "the changed position itself always moves: look only at the outputs before it"),
-        (_past_instead, "this finds outputs that depend on an EARLIER position; that is allowed"),
-        (lambda a, x: not _right_leaks(a, x), "turned round: True means that something leaks"),
-        (_one_change(-1, -1), "only the last position is changed; change each in turn"),
-        (_one_change(1, 1), "only the second position is changed; change each in turn"),
-        (_careless(lambda moved: moved.max()), "an output that falls has moved too: take the absolute value"),
-        (
-            _careless(lambda moved: moved.sum().abs()),
-            "movements up and down cancel in a sum: take the absolute value of each difference first",
-        ),
-        (_careless(features=0), "only the first feature is changed; change the whole vector"),
-        (_careless(look=0), "only the first feature of the outputs is looked at; look at all"),
-        (_careless(ends=True), "only the second and the last position are changed; change each in turn"),
-        (
-            _careless(lambda moved: moved[[0, -1]].abs().max()),
-            "only the first output and the one just before the changed position are looked at; look at all before it",
-        ),
-        (_careless(limit=0.0), "differences below 1e-4 count as none: rounding is not a leak"),
-        (_careless(limit=0.1), "a small leak is a leak: only differences below 1e-4 count as none"),
-        (_one_change(-1, 1), "only the first output is looked at; look at all before the changed position"),
-        (lambda a, x: True, "True for everything?"),
-        (lambda a, x: False, "False for everything?"),
+        (tuple(edit.format("") for edit in _before), "the changed position itself always moves: look only at the outputs"
+         " before it"),
+        (("range(1, len(x)) -> range(len(x) - 1)", *(edit.format("[position + 1 :]") for edit in _before)), "this finds"
+         " outputs that depend on an EARLIER position; that is allowed"),
+        (then(lambda leak: not leak), "turned round: True means that something leaks"),
+        ("range(1, len(x)) -> [len(x) - 1]", "only the last position is changed; change each in turn"),
+        ("range(1, len(x)) -> [1]", "only the second position is changed; change each in turn"),
+        ("moved.abs().max() -> moved.max()", "an output that falls has moved too: take the absolute value"),
+        ("moved.abs().max() -> moved.sum().abs()", "movements up and down cancel in a sum: take the absolute value of each"
+         " difference first"),
+        ("changed[position] += -> changed[position, 0] +=", "only the first feature is changed; change the whole vector"),
+        ("moved.abs() -> moved[:, 0].abs()", "only the first feature of the outputs is looked at; look at all"),
+        ("range(1, len(x)) -> (1, len(x) - 1)", "only the second and the last position are changed; change each in turn"),
+        ("moved.abs() -> moved[[0, -1]].abs()", "only the first output and the one just before the changed position are"
+         " looked at; look at all before it"),
+        ("moved.abs() -> moved[-1].abs()", "only the output just before the changed position is looked at; look at all"
+         " before it"),
+        ("moved.abs() -> moved[0].abs()", "only the first output is looked at; look at all before the changed position"),
+        (("range(1, len(x)) -> [len(x) - 1]", "moved.abs() -> moved[0].abs()"), "only the last position is changed and only"
+         " the first output looked at; change each position, and look at all outputs before it"),
+        ("> 1e-4 -> > 0", "differences below 1e-4 count as none: rounding is not a leak"),
+        ("> 1e-4 -> > 0.1", "a small leak is a leak: only differences below 1e-4 count as none"),
+        (lambda attend, x: True, "True for everything?"),
+        (lambda attend, x: False, "False for everything?"),
     ],
-)
-
-
-def check_leaks(function):
-    """Check `leaks(attend, x)`: True if an output depends on a later position."""
-    return _leaks.check(function)
+).check  # fmt: skip

@@ -1,377 +1,350 @@
-"""Checkers for the exercises of chapter 5."""
+"""The exercises of chapter 5."""
 
 import math
 
 import torch
 
-from helpers.checks.core import Exercise
-
-
-def _generator(seed=0):
-    return torch.Generator().manual_seed(seed)
+from helpers.checks.core import Exercise, then
+from helpers.checks.shared import HONEST, LEAKY, Looks, one_leak, random
 
 
 def _causal_weights(*shape, seed=0):
-    """Random causal attention weights of shape (..., T, T)."""
-    scores = torch.randn(*shape, generator=_generator(seed)) * 2
+    """Return random causal attention weights, (..., T, T)."""
     future = torch.ones(shape[-2:], dtype=torch.bool).triu(1)
-    return scores.masked_fill(future, -math.inf).softmax(-1)
+    return random(*shape, seed=seed, scale=2.0).masked_fill(future, -math.inf).softmax(-1)
 
 
-# Exercise 1
+# Perplexity
 
 
-def _perplexity(mean_losses, letters):
-    return math.exp(sum(m * n for m, n in zip(mean_losses, letters)) / sum(letters))
+def perplexity(mean_losses, letters):
+    total = sum(mean * number for mean, number in zip(mean_losses, letters))
+    return math.exp(total / sum(letters))
 
 
-PERPLEXITY = Exercise(
-    name="perplexity",
-    reference=_perplexity,
-    cases=[([0.0], [3]), ([0.0, 2.0], [1, 1]), ([1.5, 2.5], [40, 400]), ([3.0, 1.0, 2.0], [1, 1000, 5])],
+check_perplexity = Exercise(
+    perplexity,
+    cases=[
+        ([0.0], [3]),
+        ([2.0], [1]),
+        ([0.0, 2.0], [1, 1]),
+        ([1.5, 2.5], [40, 400]),
+        ([3.0, 1.0, 2.0], [1, 1000, 5]),
+        ([0.25, 0.25, 0.25], [7, 9, 2]),
+        ([7.0, 0.5], [1, 3]),
+    ],
     meaning="However the words are cut into batches, the number is the same.",
     mistakes=[
-        (lambda m, n: math.exp(sum(m) / len(m)), "weigh each batch's loss by its number of letters (bug 3)"),
-        (lambda m, n: sum(a * b for a, b in zip(m, n)) / sum(n), "that is the loss; the perplexity is its exponential"),
-        (lambda m, n: sum(math.exp(a) * b for a, b in zip(m, n)) / sum(n), "first the mean, then the exponential"),
-        (lambda m, n: 2 ** (sum(a * b for a, b in zip(m, n)) / sum(n)), "the losses are in nats: use e, not 2"),
-        (lambda m, n: math.exp(sum(a * b for a, b in zip(m, n)) / len(m)), "divide by the number of all letters"),
+        ("total / sum(letters) -> sum(mean_losses) / len(mean_losses)", "weigh each batch's loss by its number of letters"),
+        (then(math.log), "that is the loss; the perplexity is its exponential"),
+        (("(mean * number -> (math.exp(mean) * number", "math.exp(total / sum(letters)) -> total / sum(letters)"), "first the"
+         " mean, then the exponential"),
+        ("math.exp(total / sum(letters)) -> 2 ** (total / sum(letters))", "the losses are in nats: use e, not 2"),
+        ("/ sum(letters) -> / len(letters)", "divide by the number of all letters, not by the number of batches"),
+        ("math.exp(total / sum(letters)) -> math.exp(-total / sum(letters))", "a perplexity is at least 1: the exponential"
+         " of the loss, without a minus sign"),
+        (then(round), "do not round the result"),
     ],
-)
+).check  # fmt: skip
 
 
-# Exercise 2
+# A bigram model from a table of counts
 
 
-def _bigram_probabilities(counts, k):
-    return (counts + k / counts.size(1)) / (counts.sum(1, keepdim=True) + k)
+def bigram_probabilities(counts, k):
+    smoothed = counts + k / counts.size(1)  # (V, V)
+    return smoothed / smoothed.sum(dim=1, keepdim=True)
 
 
-BIGRAM = Exercise(
-    name="bigram_probabilities",
-    reference=_bigram_probabilities,
+_counts = torch.randint(0, 9, (6, 6), generator=torch.Generator().manual_seed(0)).float()
+
+check_bigram_probabilities = Exercise(
+    bigram_probabilities,
     cases=[
         (torch.tensor([[2.0, 0.0], [0.0, 0.0]]), 2.0),
+        (torch.tensor([[3.0]]), 1.0),
         (torch.tensor([[3.0, 1.0, 0.0], [0.0, 0.0, 0.0], [1.0, 1.0, 4.0]]), 0.5),
-        (torch.randint(0, 9, (6, 6), generator=_generator()).float(), 8.0),
+        (_counts, 8.0),
+        (_counts, 6.0),
+        (100 * _counts, 0.01),
+        (_counts + 1, 0.0),
     ],
     meaning="No letter is impossible any more, and each row still sums to 1.",
     mistakes=[
-        (lambda c, k: (c + k) / (c.sum(1, keepdim=True) + k), "k is shared by the V letters: each gets k/V"),
-        (lambda c, k: (c + k) / (c.sum(1, keepdim=True) + k * c.size(1)), "k in all, not k for each letter"),
-        (lambda c, k: (c + k / c.size(1)) / (c.sum(0, keepdim=True) + k), "divide each row by its own total: dim=1"),
-        (lambda c, k: c / c.sum(1, keepdim=True), "without smoothing unseen pairs get 0, and empty rows NaN"),
-        (lambda c, k: (c + k / c.size(1)) / (c.sum() + k), "divide each row by its own total, not by that of all"),
+        (("k / counts.size(1) -> k", "smoothed.sum(dim=1, keepdim=True) -> (counts.sum(dim=1, keepdim=True) + k)"), "k is"
+         " shared by the V letters: each gets k/V"),
+        ("k / counts.size(1) -> k", "k in all, not k for each letter"),
+        ("dim=1 -> dim=0", "divide each row by its own total: dim=1"),
+        (" + k / counts.size(1) -> ", "without smoothing unseen pairs get 0, and empty rows NaN"),
+        (".sum(dim=1, keepdim=True) -> .sum()", "divide each row by its own total, not by that of all"),
+        ("smoothed.sum(dim=1, keepdim=True) -> counts.sum(dim=1, keepdim=True)", "the total of a row grows by k too: divide"
+         " by the sum of the smoothed counts"),
+        ("dim=1, keepdim=True -> dim=1", "keepdim=True is missing: without it the totals are divided along the columns"),
+        (lambda counts, k: (counts / counts.sum(1, keepdim=True).clamp(min=1) + k / counts.size(1)) / (1 + k), "mix k with"
+         " the counts, not with the probabilities: a row with many counts is smoothed less"),
+        (then(lambda p: p.T), "row i is what follows symbol i; here it is the columns"),
     ],
-)
+).check  # fmt: skip
 
 
-# Exercise 3
+# Temperature
 
 
-def _with_temperature(logits, temperature):
+def with_temperature(logits, temperature):
     if temperature == 0:
-        return torch.nn.functional.one_hot(logits.argmax(-1), logits.size(-1)).to(logits.dtype)
-    return (logits / temperature).softmax(-1)
+        best = logits.argmax(dim=-1)  # (B,), the first of several that are equal
+        return torch.nn.functional.one_hot(best, logits.size(-1)).to(logits.dtype)
+    return (logits / temperature).softmax(dim=-1)
 
 
-TEMPERATURE = Exercise(
-    name="with_temperature",
-    reference=_with_temperature,
+_shared_first = """best = (logits == logits.max(-1, keepdim=True).values).float()
+        return best / best.sum(-1, keepdim=True)"""
+_best = """best = logits.argmax(dim=-1)  # (B,), the first of several that are equal
+        return torch.nn.functional.one_hot(best, logits.size(-1)).to(logits.dtype)"""
+
+check_with_temperature = Exercise(
+    with_temperature,
     cases=[
         (torch.tensor([[0.0, 1.0]]), 1.0),
         (torch.tensor([[0.0, 1.0]]), 0.5),
+        (torch.tensor([[-2.0], [5.0]]), 2.0),
+        (torch.tensor([[0.0, 1.0], [2.0, -1.0]]), 0.0),
         (torch.tensor([[3.0, 1.0, 3.0], [-200.0, 500.0, 0.0]]), 0.0),
-        (torch.randn(4, 29, generator=_generator()), 1.5),
+        (torch.tensor([[-4.0, -3.0, -3.0], [0.0, 0.0, 0.0]]), 0),
+        (torch.tensor([[1.0, 1.0000002], [0.5, 0.5]]), 0.0),
+        (torch.tensor([[0.0, 0.002], [0.001, 0.0]]), 0.001),
+        (torch.tensor([[0.0, 2.0, -math.inf], [-math.inf, 1.0, 1.0]]), 2.0),
+        (torch.tensor([[-math.inf, 2.0, 1.0], [-math.inf, -math.inf, -7.0]]), 0.0),
+        (random(4, 29), 1.5),
+        (random(3, 3, seed=1), 30.0),
         (torch.tensor([[1e30, -1e30, 0.0]]), 0.1),
+        (torch.tensor([[300.0, 299.0, -5.0], [-300.0, -299.0, -500.0]]), 1.0),
+        (random(2, 5, seed=2).double(), 0.7),
     ],
     meaning="Low temperatures sharpen, high ones flatten, 0 chooses.",
     mistakes=[
-        (lambda x, t: x.softmax(-1), "the temperature is not used"),
-        (lambda x, t: (x * t).softmax(-1), "divide by the temperature; multiplying sharpens where it should flatten"),
-        (lambda x, t: x.softmax(-1) / t, "divide the logits, before the softmax; now the rows no longer sum to 1"),
-        (lambda x, t: (x / t).softmax(0), "softmax over the symbols, the last axis; not over the batch"),
-        (lambda x, t: (x / t).softmax(-1), "at temperature 0 this divides by zero: treat it apart"),
-        (
-            lambda x, t: (
-                (x == x.max(-1, keepdim=True).values).float() / (x == x.max(-1, keepdim=True).values).sum(-1, True)
-                if t == 0
-                else (x / t).softmax(-1)
-            ),
-            "of equal logits, the first one gets all the probability",
-        ),
+        ("logits / temperature -> logits", "the temperature is not used"),
+        ("logits / temperature -> logits * temperature", "divide by the temperature; multiplying sharpens where it should"
+         " flatten"),
+        ("(logits / temperature).softmax(dim=-1) -> logits.softmax(dim=-1) / temperature", "divide the logits, before the"
+         " softmax; now the rows no longer sum to 1"),
+        ("softmax(dim=-1) -> softmax(dim=0)", "softmax over the symbols, the last axis; not over the batch"),
+        ("temperature == 0 -> False", "at temperature 0 this divides by zero: treat it apart"),
+        (f"{_best} -> return (logits / 1e-6).softmax(-1)", "of equal logits, the first one gets all the probability; dividing"
+         " by a small number shares it among them"),
+        (f"{_best} -> {_shared_first}", "of equal logits, the first one gets all the probability"),
+        ("temperature == 0 -> temperature < 0.01", "only temperature 0 means the largest alone; small ones still share"),
+        ("(logits / temperature) -> (logits.softmax(-1) / temperature)", "one softmax, over the logits divided by the"
+         " temperature"),
+        ("logits.argmax(dim=-1) -> logits.size(-1) - 1 - logits.flip(-1).argmax(dim=-1)", "of equal logits, the FIRST one"
+         " gets all the probability"),
     ],
-)
+).check  # fmt: skip
 
 
-# Exercise 4
+# Attention to the letter before
 
 
-def _mean_to_previous(weights, lengths):
-    previous = weights.diagonal(offset=-1, dim1=-2, dim2=-1)  # (B, H, T - 1)
+def mean_to_previous(weights, lengths):
+    previous = weights.diagonal(offset=-1, dim1=-2, dim2=-1)  # (B, H, T, T) → (B, H, T - 1)
     real = torch.arange(1, weights.size(-1)) < lengths.unsqueeze(1)  # (B, T - 1)
-    return (previous * real.unsqueeze(1)).sum((0, 2)) / real.sum()
+    return (previous * real.unsqueeze(1)).sum(dim=(0, 2)) / real.sum()  # (H,)
 
 
 def _mean_of_word_means(weights, lengths):
     previous = weights.diagonal(offset=-1, dim1=-2, dim2=-1)
     real = (torch.arange(1, weights.size(-1)) < lengths.unsqueeze(1)).unsqueeze(1)
-    return ((previous * real).sum(2) / real.sum(2)).mean(0)
+    return ((previous * real).sum(2) / real.sum(2).clamp(min=1)).mean(0)
 
 
-MEAN_TO_PREVIOUS = Exercise(
-    name="mean_to_previous",
-    reference=_mean_to_previous,
+check_mean_to_previous = Exercise(
+    mean_to_previous,
     cases=[
         (_causal_weights(1, 1, 3, 3), torch.tensor([3])),
+        (_causal_weights(1, 2, 2, 2, seed=5), torch.tensor([2])),
         (_causal_weights(2, 1, 4, 4, seed=1), torch.tensor([4, 2])),
         (_causal_weights(3, 4, 9, 9, seed=2), torch.tensor([9, 5, 2])),
+        (_causal_weights(3, 3, 4, 4, seed=3), torch.tensor([2, 4, 1])),  # B = H = T - 1, and a word of one letter
+        (_causal_weights(2, 2, 8, 8, seed=4), torch.tensor([3, 5])),  # wider than the longest word
+        (_causal_weights(5, 2, 6, 6, seed=6), torch.tensor([6, 6, 6, 6, 6])),
     ],
-    meaning="One number a head, in which padding has no say: the basis of every profile in 5.7.",
+    meaning="One number a head, in which padding has no say.",
     mistakes=[
-        (lambda w, n: w.diagonal(offset=-1, dim1=-2, dim2=-1).mean((0, 2)), "positions of padding are counted"),
-        (lambda w, n: _mean_to_previous(w.transpose(-1, -2), n), "rows are queries: offset -1, below the diagonal"),
+        (lambda weights, lengths: weights.diagonal(offset=-1, dim1=-2, dim2=-1).mean((0, 2)), "positions of padding are"
+         " counted"),
+        ("offset=-1 -> offset=1", "rows are queries: offset -1, below the diagonal"),
         (_mean_of_word_means, "weigh every position alike: a mean of the words' means favours short words"),
-        (lambda w, n: _mean_to_previous(w, n).mean(), "one number for each head, not one for all"),
-        (lambda w, n: _mean_to_previous(w, n + 1), "position `length` is padding already: use <, not <="),
-        (
-            lambda w, n: (
-                (w.diagonal(dim1=-2, dim2=-1) * (torch.arange(w.size(-1)) < n[:, None])[:, None]).sum((0, 2)) / n.sum()
-            ),
-            "that is the weight on the own position; the one before is at offset -1",
-        ),
+        (then(lambda means: means.mean()), "one number for each head, not one for all"),
+        ("< lengths.unsqueeze(1) -> <= lengths.unsqueeze(1)", "position `length` is padding already: use <, not <="),
+        ("real.sum() -> real.numel()", "divide by the number of real positions; padding is no position"),
+        ("real.sum() -> lengths.sum()", "the first letter of a word has none before it: it is not counted"),
+        ("real.sum() -> len(lengths)", "divide by the number of positions, not of words"),
+        (lambda w, n: (w.diagonal(dim1=-2, dim2=-1) * (torch.arange(w.size(-1)) < n[:, None])[:, None]).sum((0, 2)) / n.sum(),
+         "that is the weight on the own position; the one before is at offset -1"),
+        (" / real.sum() -> ", "this is the sum; divide by the number of real positions"),
     ],
-)
+).check  # fmt: skip
 
 
-# Exercise 5
+# Normalised entropy
 
 
-def _normalised_entropy(weights):
-    entropy = -torch.special.xlogy(weights, weights).sum(-1)
-    visible = torch.arange(1, weights.size(-1) + 1)
+def normalised_entropy(weights):
+    entropy = -torch.special.xlogy(weights, weights).sum(dim=-1)  # (T, T) → (T,)
+    visible = torch.arange(1, len(weights) + 1)
     return torch.where(visible > 1, entropy / visible.clamp(min=2).log(), 0.0)
 
 
-ENTROPY = Exercise(
-    name="normalised_entropy",
-    reference=_normalised_entropy,
+_divided = "torch.where(visible > 1, entropy / visible.clamp(min=2).log(), 0.0)"
+
+check_normalised_entropy = Exercise(
+    normalised_entropy,
     cases=[
         (torch.tensor([[1.0, 0.0], [0.5, 0.5]]),),
+        (torch.tensor([[1.0]]),),
         (torch.tensor([[1.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.2, 0.3, 0.5]]),),
+        (torch.tensor([[1.0, 0.0, 0.0], [0.25, 0.75, 0.0], [0.5, 0.0, 0.5]]),),  # a 0 among what is visible
         (_causal_weights(7, 7),),
+        (_causal_weights(60, 60, seed=1),),
+        (_causal_weights(4, 4, seed=2).double(),),
     ],
     meaning="0 means one position, 1 means all alike, whatever the length.",
     mistakes=[
-        (lambda w: -torch.special.xlogy(w, w).sum(-1), "divide by the logarithm of the number of visible positions"),
-        (lambda w: -torch.special.xlogy(w, w).sum(-1) / math.log(w.size(-1)), "row i sees i + 1 positions, not all T"),
-        (lambda w: -(w * w.log()).sum(-1), "0 · ln 0 is NaN on a computer: torch.special.xlogy gives 0"),
-        (
-            lambda w: -torch.special.xlogy(w, w).sum(-1) / torch.arange(1, len(w) + 1).log(),
-            "the first row divides by ln 1 = 0: it sees one position, give it 0",
-        ),
-        (
-            lambda w: -torch.special.xlogy(w, w).sum(-1) / torch.arange(1, len(w) + 1),
-            "divide by the logarithm of the number of visible positions, not by the number",
-        ),
-        (lambda w: -_normalised_entropy(w), "an entropy is not negative: mind the sign"),
+        (f"{_divided} -> entropy", "divide by the logarithm of the number of visible positions"),
+        (f"{_divided} -> entropy / math.log(max(2, len(weights)))", "row i sees i + 1 positions, not all T"),
+        ("torch.special.xlogy(weights, weights) -> (weights * weights.log())", "0 · ln 0 is NaN on a computer:"
+         " torch.special.xlogy gives 0"),
+        (f"{_divided} -> entropy / visible.log()", "the first row divides by ln 1 = 0: it sees one position, give it 0"),
+        (f"{_divided} -> entropy / visible", "divide by the logarithm of the number of visible positions, not by the"
+         " number"),
+        ("-torch -> torch", "an entropy is not negative: mind the sign"),
+        ("torch.arange(1, len(weights) + 1) -> torch.arange(2, len(weights) + 2)", "row i sees i + 1 positions, counted from"
+         " 0; this divides by one more"),
+        ("torch.arange(1, len(weights) + 1) -> (weights > 0).sum(-1)", "a position with weight 0 is visible all the same:"
+         " row i sees i + 1"),
+        (f"{_divided} -> (entropy / visible.log())[1:]", "the first row is missing: give it 0"),
+        (then(lambda rows: rows.mean()), "one number for each row, (T,)"),
     ],
-)
+).check  # fmt: skip
 
 
-# Exercise 6
+# A leak test of your own
 
 
-class _Model:
-    """A model for the leak test, shown by its name. Output i is a random embedding of the tokens in `reach(i)`."""
-
-    def __init__(self, name, reach):
-        self.name, self.reach = name, reach
-        self.table = torch.randn(10, 3, generator=_generator(5))
-
-    def __call__(self, tokens):
-        x = self.table[tokens]  # (B, T) → (B, T, 3)
-        length = tokens.size(1)
-        return torch.stack([x[:, self.reach(i, length)].sum(1) for i in range(length)], dim=1)
-
-    def __repr__(self):
-        return f"<{self.name}>"
-
-    def __deepcopy__(self, memo):
-        return self
-
-
-_MODELS = {
-    "a model that sees only its own token": lambda i, t: [i],
-    "a causal model": lambda i, t: list(range(i + 1)),
-    "a model whose first output sees the second token": lambda i, t: [0, 1] if i == 0 else [i],
-    "a model that sees one step ahead": lambda i, t: [i, min(i + 1, t - 1)],
-    "a model whose first output sees the last token": lambda i, t: [i, t - 1] if i == 0 else [i],
-    "a model that sees everything": lambda i, t: list(range(t)),
-    "a causal model that looks two back": lambda i, t: [i, max(0, i - 2)],
-    "a model that sees two steps ahead": lambda i, t: [i, min(i + 2, t - 1)],
-}
-
-
-def _leaks_future(model, tokens):
+def leaks_future(model, tokens):
     expected = model(tokens)
     for position in range(1, tokens.size(1)):
         changed = tokens.clone()
         changed[:, position] = (changed[:, position] + 1) % 10
-        if not torch.equal(model(changed)[:, :position], expected[:, :position]):
+        before = model(changed)[:, :position] - expected[:, :position]
+        if before.abs().max() > 1e-5:
             return True
     return False
 
 
-def _changes_only(position):
-    """A leak test that changes one position only."""
+class _OneRow(Looks):
+    """Looks ahead only in rows that begin with token 7."""
 
-    def test(model, tokens):
-        changed = tokens.clone()
-        changed[:, position] = (changed[:, position] + 1) % 10
-        end = position % tokens.size(1)
-        return not torch.equal(model(changed)[:, :end], model(tokens)[:, :end])
-
-    return test
+    def __call__(self, tokens):
+        honest, leaky = super().__call__(tokens), Looks("", LEAKY["one step ahead"], 10)(tokens)
+        return torch.where((tokens[:, :1] == 7).unsqueeze(-1), leaky, honest)
 
 
-def _compares_everything(model, tokens):
-    changed = tokens.clone()
-    changed[:, -1] = (changed[:, -1] + 1) % 10
-    return not torch.equal(model(changed), model(tokens))
+def _ids(*shape, seed=1):
+    return torch.randint(0, 10, shape, generator=torch.Generator().manual_seed(seed))
 
 
-def _writes_a_constant(model, tokens):
-    for position in range(1, tokens.size(1)):
-        changed = tokens.clone()
-        changed[:, position] = 0
-        if not torch.equal(model(changed)[:, :position], model(tokens)[:, :position]):
-            return True
-    return False
+_rules = [(title, rule) for title, rule in (HONEST | LEAKY).items()]
+_change = "(changed[:, position] + 1) % 10"
 
-
-def _looks_later(model, tokens):
-    changed = tokens.clone()
-    changed[:, 0] = (changed[:, 0] + 1) % 10
-    return not torch.equal(model(changed)[:, 1:], model(tokens)[:, 1:])
-
-
-LEAK = Exercise(
-    name="leaks_future",
-    reference=_leaks_future,
+check_leaks_future = Exercise(
+    leaks_future,
     cases=[
-        *[(_Model(name, reach), torch.tensor([[1, 2, 3]])) for name, reach in _MODELS.items()],
-        *[
-            (_Model(name, reach), torch.randint(0, 10, (2, 6), generator=_generator(1)))
-            for name, reach in _MODELS.items()
-        ],
-        *[(_Model(name, reach), torch.zeros(2, 4, dtype=torch.long)) for name, reach in _MODELS.items()],
+        *[(Looks(title, rule, 10), torch.tensor([[1, 2, 3]])) for title, rule in _rules],
+        *[(Looks(title, rule, 10), _ids(2, 6)) for title, rule in _rules],
+        *[(Looks(*one_leak(i, j), 10), _ids(1, 4, seed=j)) for j in range(4) for i in range(j)],
+        *[(Looks(*one_leak(i, j), 10), _ids(2, 6, seed=j)) for i, j in ((1, 3), (2, 4), (0, 1), (1, 5))],
+        *[(Looks(*one_leak(0, 2), 10), torch.full((2, 4), token)) for token in range(10)],
+        *[(_OneRow("causal, but not where a row begins with 7", HONEST["itself and before"], 10),
+           torch.tensor(rows)) for rows in ([[1, 2, 3], [7, 4, 9]], [[7, 2, 3], [1, 4, 9]], [[1, 2, 3], [3, 7, 7]])],
+        (Looks("itself and before", HONEST["itself and before"], 10), torch.tensor([[9, 9, 0, 9]])),
+        (Looks("everything", LEAKY["everything"], 10), torch.tensor([[5]])),
     ],
     meaning="You can now test any model that predicts the next token, whoever built it.",
     mistakes=[
-        (
-            _compares_everything,
-            "some models are honest: compare only outputs before the changed position, the others may move",
-        ),
-        (_looks_later, "change a later token and look at earlier outputs, not the other way round"),
-        (_changes_only(-1), "the leak may reach one step ahead only: try every position, not just the last"),
-        (_changes_only(1), "the leak may come from far ahead: try every position, not just one"),
-        (_writes_a_constant, "the new id may equal the old: then nothing was changed"),
+        (("model(changed)[:, :position] -> model(changed)", "expected[:, :position] -> expected"), "compare only the outputs"
+         " before the changed position; the others may move"),
+        (("range(1, tokens.size(1)) -> range(tokens.size(1) - 1)", "model(changed)[:, :position] ->"
+          " model(changed)[:, position + 1 :]", "expected[:, :position] -> expected[:, position + 1 :]"), "change a later"
+         " token and look at earlier outputs, not the other way round"),
+        ("range(1, tokens.size(1)) -> range(max(1, tokens.size(1) - 1), tokens.size(1))", "the leak may reach one step ahead"
+         " only: try every position, not just the last"),
+        ("range(1, tokens.size(1)) -> range(1, min(2, tokens.size(1)))", "the leak may come from far ahead: try every"
+         " position, not just one"),
+        (f"{_change} -> 0", "the new id may equal the old: then nothing was changed"),
+        (f"{_change} -> 9", "the new id may equal the old: then nothing was changed"),
+        ("before.abs().max() -> before.max()", "an output that falls has moved too: take the absolute value"),
+        ("before.abs().max() -> before.sum().abs()", "movements up and down cancel in a sum: take the absolute value of each"
+         " difference first"),
+        ("before.abs() -> before[:, -1].abs()", "only the output just before the changed position is looked at; look at all"
+         " before it"),
+        ("before.abs() -> before[:, 0].abs()", "only the first output is looked at; look at all before the changed"
+         " position"),
+        ("before.abs() -> before[0].abs()", "only the first row of the batch is looked at; look at all"),
+        (then(lambda leak: not leak), "turned round: True means that something leaks"),
         (lambda model, tokens: False, "some of the models do leak: change later tokens and compare earlier outputs"),
     ],
-)
+).check  # fmt: skip
 
 
-# Exercise 7
+# Remove an edge
 
 
-def _without_edge(scores, offset):
-    i = torch.arange(len(scores))
-    visible = (i.unsqueeze(1) >= i) & (i.unsqueeze(1) - i != offset)
-    return scores.masked_fill(~visible, torch.finfo(scores.dtype).min).softmax(-1) * visible
+def without_edge(scores, offset):
+    position = torch.arange(len(scores))
+    distance = position.unsqueeze(1) - position  # (T, T), from query i back to key j
+    visible = (distance >= 0) & (distance != offset)
+    lowest = torch.finfo(scores.dtype).min
+    return scores.masked_fill(~visible, lowest).softmax(dim=-1) * visible
 
 
-def _zeroed_afterwards(scores, offset):
-    i = torch.arange(len(scores))
-    causal = scores.masked_fill(i.unsqueeze(1) < i, -math.inf).softmax(-1)
-    return causal * (i.unsqueeze(1) - i != offset)
+_softmax = "scores.masked_fill(~visible, lowest).softmax(dim=-1) * visible"
 
-
-def _everything_beyond(scores, offset):
-    i = torch.arange(len(scores))
-    distance = i.unsqueeze(1) - i
-    visible = (distance >= 0) & (distance < offset)
-    return scores.masked_fill(~visible, torch.finfo(scores.dtype).min).softmax(-1) * visible
-
-
-def _nan_row(scores, offset):
-    i = torch.arange(len(scores))
-    visible = (i.unsqueeze(1) >= i) & (i.unsqueeze(1) - i != offset)
-    return scores.masked_fill(~visible, -math.inf).softmax(-1)
-
-
-def _ahead(scores, offset):
-    return _nan_row(scores, -offset) if offset else _without_edge(scores, offset)
-
-
-def _not_causal(scores, offset):
-    i = torch.arange(len(scores))
-    return scores.masked_fill(i.unsqueeze(1) - i == offset, -math.inf).softmax(-1)
-
-
-WITHOUT_EDGE = Exercise(
-    name="without_edge",
-    reference=_without_edge,
+check_without_edge = Exercise(
+    without_edge,
     cases=[
         (torch.zeros(3, 3), 1),
         (torch.zeros(3, 3), 0),
-        (torch.randn(5, 5, generator=_generator()) * 3, 2),
-        (torch.randn(6, 6, generator=_generator(1)) * 3, 0),
-        (torch.randn(4, 4, generator=_generator(2)) * 1e4, 1),
+        (torch.zeros(1, 1), 0),
+        (torch.zeros(1, 1), 1),
+        (random(5, 5, scale=3.0), 2),
+        (random(6, 6, seed=1, scale=3.0), 0),
+        (random(4, 4, seed=4), 3),
+        (random(3, 3, seed=5), 3),  # no query has such an edge
+        (random(3, 3, seed=6), 10),
+        (random(4, 4, seed=2, scale=1e4), 1),
+        (random(4, 4, seed=3) - 1e6, 1),
+        (random(7, 7, seed=7).double(), 4),
     ],
-    meaning="That is the intervention of 5.8: with it you ask what an edge does.",
-    gradient=True,
+    meaning="With this intervention you ask what an edge does.",
     mistakes=[
-        (_zeroed_afterwards, "remove the edge before the softmax, so that the others share its weight"),
-        (_nan_row, "a row with nothing left is NaN: give it zeros"),
-        (_everything_beyond, "only the one edge at that distance goes, not all that lie further back"),
-        (_ahead, "the edge lies before the query: i - j = offset, below the diagonal"),
-        (_not_causal, "the mask of the future is missing"),
-        (lambda s, o: torch.zeros_like(s) + _zeroed_afterwards(s, o).softmax(-1), "one softmax, over the scores"),
+        (f"{_softmax} -> scores.masked_fill(distance < 0, lowest).softmax(dim=-1) * visible", "remove the edge before the"
+         " softmax, so that the others share its weight"),
+        ("fill(~visible, lowest).softmax(dim=-1) * visible -> fill(~visible, -math.inf).softmax(dim=-1)", "a row with nothing"
+         " left is NaN: give it zeros"),
+        (" * visible -> ", "a row with nothing left became an average of everything: give it zeros"),
+        ("distance != offset -> distance < offset", "only the one edge at that distance goes, not all that lie further back"),
+        ("distance != offset -> distance <= offset", "only the one edge at that distance goes, not all that lie further"
+         " back, and it does go"),
+        ("distance != offset -> distance == offset", "this keeps the one edge and removes the others"),
+        ("distance != offset -> distance != -offset", "the edge lies before the query: i - j = offset, below the diagonal"),
+        ("(distance >= 0) & (distance != offset) -> distance != offset", "the mask of the future is missing"),
+        ("(distance >= 0) -> (distance > 0)", "a query sees its own position too, if offset is not 0"),
+        ("fill(~visible, lowest) -> fill(~visible, -1e4)", "the number that stands for a forbidden score is not low enough:"
+         " fill with torch.finfo(scores.dtype).min"),
+        ("fill(~visible, lowest) -> fill(~visible, 0.0)", "a score of 0 is not \"no weight\": e to the power of 0 is 1"),
+        (f"{_softmax} -> (scores.masked_fill(distance < 0, lowest).softmax(dim=-1) * visible).softmax(dim=-1)", "one softmax,"
+         " over the scores"),
     ],
-)
-
-
-def check_perplexity(function):
-    """Check exercise 1 of chapter 5."""
-    return PERPLEXITY.check(function)
-
-
-def check_bigram_probabilities(function):
-    """Check exercise 2 of chapter 5."""
-    return BIGRAM.check(function)
-
-
-def check_with_temperature(function):
-    """Check exercise 3 of chapter 5."""
-    return TEMPERATURE.check(function)
-
-
-def check_mean_to_previous(function):
-    """Check exercise 4 of chapter 5."""
-    return MEAN_TO_PREVIOUS.check(function)
-
-
-def check_normalised_entropy(function):
-    """Check exercise 5 of chapter 5."""
-    return ENTROPY.check(function)
-
-
-def check_leaks_future(function):
-    """Check exercise 6 of chapter 5."""
-    return LEAK.check(function)
-
-
-def check_without_edge(function):
-    """Check exercise 7 of chapter 5."""
-    return WITHOUT_EDGE.check(function)
+    gradient=True,
+).check  # fmt: skip
