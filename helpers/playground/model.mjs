@@ -69,27 +69,32 @@ export function maskedSoftmax(scores, visible = () => true) {
 export const causalMask = (i, j) => j <= i;
 
 /** Even columns hold sines, odd ones cosines; their wavelengths grow from 2π to 10000 · 2π. */
-export function sinusoidalEncoding(length, width) {
+export function sinusoidalEncoding(length, width, first = 0) {
   const rates = Float64Array.from({ length: width }, (_, j) => 10000 ** -((j - (j % 2)) / width));
-  return fill(length, width, (i, j) => (j % 2 ? Math.cos(i * rates[j]) : Math.sin(i * rates[j])));
+  return fill(length, width, (i, j) => (j % 2 ? Math.cos : Math.sin)((first + i) * rates[j]));
 }
 
-/** The embedding times √d_model plus the positions. */
-export function tokenEmbedding(tokens, { embedding: { weight } }) {
+/** The embedding times √d_model plus the positions; the first of the tokens stands at position `first`. */
+export function tokenEmbedding(tokens, { embedding: { weight } }, first = 0) {
   const width = weight.columns;
   const vectors = fill(tokens.length, width, (i, j) => weight.data[tokens[i] * width + j] * Math.sqrt(width));
-  return add(vectors, sinusoidalEncoding(tokens.length, width));
+  return add(vectors, sinusoidalEncoding(tokens.length, width, first));
+}
+
+/** Every head's keys and values, behind those that a cache has kept from earlier positions. */
+function project(p, memory, kept) {
+  const join = (old, { rows, columns, data }) =>
+    old ? new Matrix(old.rows + rows, columns, Float32Array.of(...old.data, ...data)) : new Matrix(rows, columns, data);
+  return { key: join(kept?.key, linear(memory, p.key_proj)), value: join(kept?.value, linear(memory, p.value_proj)) };
 }
 
 /**
  * Attend with every head, as `MultiHeadAttention`; `change(head)` is what the reader changed.
  * A cut edge is hidden like a masked one; a head that is off has no weights, an even one the same on all it may see.
- * Returns the output (T_q, d_model) and a list with the weights of each head.
+ * The first query stands at position `first`. Returns the output (T_q, d_model) and a list with the weights of each head.
  */
-export function multiHeadAttention(p, heads, query, memory, visible, change) {
+export function multiHeadAttention(p, heads, query, { key: k, value: v }, visible, change, first = 0) {
   const q = linear(query, p.query_proj);
-  const k = linear(memory, p.key_proj);
-  const v = linear(memory, p.value_proj);
   const width = q.columns / heads;
   const dots = (head, i, j) => {
     const [at, other] = [i * q.columns + head * width, j * q.columns + head * width];
@@ -101,7 +106,7 @@ export function multiHeadAttention(p, heads, query, memory, visible, change) {
     const cuts = change(head)?.cuts;
     const weights = fill(q.rows, k.rows, (i, j) => score(head, i, j));
     for (let i = 0; i < q.rows; i++) {
-      const sees = cuts?.size ? (j) => visible(i, j) && !cuts.has(`${i} ${j}`) : (j) => visible(i, j);
+      const sees = (j) => visible(first + i, j) && !(cuts?.size && cuts.has(`${first + i} ${j}`));
       weights.row(i).set(maskedSoftmax(weights.row(i), sees));
     }
     return weights;
@@ -168,19 +173,26 @@ class Model {
     return token !== this.config.pad_id;
   }
 
-  /** Run a stack of layers; `memory` is for a decoder. Returns x and one list of layers' weights for each kind. */
-  stack(layers, x, kinds, visible, changes, memory) {
+  /**
+   * Run a stack of layers; a decoder has a memory and, while it generates, a cache of the positions before the `first`.
+   * Returns x and one list of layers' weights for each kind.
+   */
+  stack(layers, x, kinds, visible, changes, { memory, cache, first } = {}) {
     const { num_heads: heads, norm_first: normFirst } = this.config;
     const attention = kinds.map(() => []);
     Object.values(layers).forEach((p, layer) => {
-      const attend = (which, parameters, query, keys) => {
-        const change = (head) => changes.get(`${kinds[which]} ${layer} ${head}`);
-        const [output, weights] = multiHeadAttention(parameters, heads, query, keys ?? query, visible[which], change);
+      const attend = (which, parameters, query) => {
+        const name = `${kinds[which]} ${layer}`;
+        const change = (head) => changes.get(`${name} ${head}`);
+        const kept = cache?.get(name);
+        const keys = which && kept ? kept : project(parameters, which ? memory : query, kept);
+        cache?.set(name, keys);
+        const [output, weights] = multiHeadAttention(parameters, heads, query, keys, visible[which], change, first);
         attention[which].push(weights);
         return output;
       };
       x = residual(x, p.norm_1, normFirst, (y) => attend(0, p.self_attention, y));
-      if (memory) x = residual(x, p.norm_2, normFirst, (y) => attend(1, p.cross_attention, y, memory));
+      if (memory) x = residual(x, p.norm_2, normFirst, (y) => attend(1, p.cross_attention, y));
       x = residual(x, memory ? p.norm_3 : p.norm_2, normFirst, (y) => feedForward(y, p.feed_forward));
     });
     return [x, ...attention];
@@ -211,17 +223,18 @@ export class Transformer extends Model {
     return { memory: layerNorm(memory, p.encoder_norm), encoder, visible };
   }
 
-  decode(target, { memory, encoder, visible: sourceSeen }, changes) {
+  /** Predict what follows each target token; with a cache, what follows the last, the others being in the cache. */
+  decode(target, { memory, encoder, visible: sourceSeen }, changes, cache) {
     const p = this.parameters;
     const targetSeen = (i, j) => causalMask(i, j) && this.isReal(target[j]);
-    const [x, decoder, cross] = this.stack(
-      p.decoder_layers,
-      tokenEmbedding(target, p.target_embed),
+    const first = cache ? target.length - 1 : 0;
+    const start = tokenEmbedding(target.slice(first), p.target_embed, first);
+    const [kinds, seen] = [
       ["decoder", "cross"],
       [targetSeen, sourceSeen],
-      changes,
-      memory,
-    );
+    ];
+    const more = { memory, cache, first };
+    const [x, decoder, cross] = this.stack(p.decoder_layers, start, kinds, seen, changes, more);
     const output = this.config.tied ? p.target_embed.embedding : p.output;
     return {
       logits: linear(layerNorm(x, p.decoder_norm), output),
@@ -234,14 +247,12 @@ export class Transformer extends Model {
   generate(source, changes = new Map(), longest = this.config.max_length) {
     const { bos_id, eos_id, pad_id } = this.config;
     const encoded = this.encode(source, false, changes);
-    const tokens = [bos_id];
-    for (;;) {
-      const result = this.decode(tokens, encoded, changes);
-      const scores = result.logits.row(tokens.length - 1);
+    const [tokens, cache] = [[bos_id], new Map()];
+    while (tokens.length <= longest && tokens.at(-1) !== eos_id) {
+      const scores = this.decode(tokens, encoded, changes, cache).logits.data;
       const allowed = scores.map((score, id) => (id === bos_id || id === pad_id ? -Infinity : score));
-      const next = allowed.indexOf(allowed.reduce((most, score) => Math.max(most, score), -Infinity));
-      if (next === eos_id || tokens.length === longest) return { ...result, tokens: [...tokens, next] };
-      tokens.push(next);
+      tokens.push(allowed.indexOf(allowed.reduce((most, score) => Math.max(most, score), -Infinity)));
     }
+    return { ...this.decode(tokens.slice(0, -1), encoded, changes), tokens };
   }
 }
