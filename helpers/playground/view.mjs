@@ -38,11 +38,11 @@ function el(tag, attributes = {}, ...children) {
 const button = (id, content, onclick, more = {}) =>
   el("button", { type: "button", "data-id": id, onclick, ...more }, content);
 
-/** One of several, as radio buttons: the arrow keys work by themselves. */
+/** One of several, as radio buttons: the arrow keys work by themselves. `choose` gets the number of what is chosen. */
 function choice(name, legend, options, chosen, choose) {
-  const labels = options.map(([value, label]) => {
-    const more = { checked: value === chosen, "data-id": `${name} ${value}`, onchange: () => choose(value) };
-    return el("label", {}, el("input", { type: "radio", name, value, ...more }), el("span", {}, label));
+  const labels = options.map((label, i) => {
+    const more = { checked: i === chosen, "data-id": `${name} ${i}`, onchange: () => choose(i) };
+    return el("label", {}, el("input", { type: "radio", name, ...more }), el("span", {}, label));
   });
   return el("fieldset", { class: "choice" }, el("legend", {}, legend), el("div", {}, labels));
 }
@@ -118,15 +118,10 @@ function run(changes, written) {
   const read = [model.config.bos_id, ...state.ids];
   const source = translates ? [...read, model.config.eos_id] : read;
   if (translates && !written) return { ...model.generate(source, changes, state.longest), source };
-  const past = !translates && !state.answer;
   const tokens = written ?? [...read, model.config.eos_id];
-  const target = tokens.slice(0, -1);
-  const mini = model instanceof MiniFormer;
-  return {
-    ...(mini ? model.forward(read, changes) : model.forward(source, target, { past, changes })),
-    source,
-    tokens,
-  };
+  if (model instanceof MiniFormer) return { ...model.forward(read, changes), source, tokens };
+  const past = !translates && !state.answer;
+  return { ...model.forward(source, tokens.slice(0, -1), { past, changes }), source, tokens };
 }
 
 /** Run the model with the reader's changes and, if there are any, without. */
@@ -139,14 +134,9 @@ function compute() {
     const keys = ["encoder", "cross"].includes(kind) ? source : read;
     return { kind, layers, queries: kind === "encoder" ? source : read, keys, visible: now.visible[kind] };
   });
-  result = { kinds, read, written, targets: now.tokens.slice(1), logits: now.logits };
-  if (!state.changes.size) return;
-  result.before = run(new Map(), now.tokens).logits;
-  if (translates)
-    result.untouched = run(new Map())
-      .tokens.slice(1)
-      .map((id) => data.target[id])
-      .join(" ");
+  const before = state.changes.size ? run(new Map(), now.tokens).logits : undefined;
+  const untouched = before && translates ? run(new Map()).tokens.slice(1) : [];
+  result = { kinds, read, written, targets: now.tokens.slice(1), logits: now.logits, before, untouched };
 }
 
 /** The attention weights that `explore` was given, in the same form. */
@@ -201,15 +191,12 @@ function measure(weights) {
 // ---- What is shown --------------------------------------------------------------------------------------------------
 
 function settings() {
-  const names = data.models.map(({ name }, i) => [i, name]);
-  const reads = [
-    [false, "the letters so far: honest"],
-    [true, "the whole word: with the answer"],
-  ];
+  const names = data.models.map(({ name }) => name);
+  const reads = ["the letters so far: honest", "the whole word: with the answer"];
   const two = window.flycatcher.models[state.model] instanceof Transformer && !translates;
   return [
     names.length > 1 && choice("model", "Model", names, state.model, useModel),
-    two && choice("answer", "The encoder reads", reads, state.answer, (answer) => change({ answer })),
+    two && choice("answer", "The encoder reads", reads, Number(state.answer), (i) => change({ answer: i === 1 })),
   ];
 }
 
@@ -236,35 +223,33 @@ function losses() {
   const top = translates ? 1 : Math.max(4, ...now, ...(was ?? []));
   const said = (value) => (translates ? percent(value) : `${value.toFixed(2)} nats`);
   const title = translates ? "The translation, and how sure of each word" : "The loss of each letter";
-  const sum = translates ? "" : `mean ${said(mean(now))}${was ? `, before your changes ${mean(was).toFixed(2)}` : ""}`;
-  part("losses-title").replaceChildren(
-    title,
-    el("small", {}, result.untouched ? `without your changes: ${result.untouched}` : sum),
-  );
+  const sum = `mean ${said(mean(now))}${was ? `, before your changes ${said(mean(was))}` : ""}`;
+  const without = was && `without your changes: ${result.untouched.map((id) => data.target[id]).join(" ")}`;
+  part("losses-title").replaceChildren(title, el("small", {}, (translates ? without : sum) ?? ""));
   return now.map((value, i) => {
-    const label = `${written[i + 1]}, after ${read[i]}: ${said(value)}${was ? `, before your changes ${said(was[i])}` : ""}`;
+    const earlier = was ? `, before your changes ${said(was[i])}` : "";
+    const label = `${written[i + 1]}, after ${read[i]}: ${said(value)}${earlier}`;
     const more = { "aria-pressed": String(i === position()), "aria-label": label };
     const number = el("span", { class: "number" }, translates ? percent(value) : value.toFixed(1));
     const token = el("span", { class: written[i + 1].length > 3 ? "long token" : "token" }, written[i + 1]);
-    return button(
-      `letter ${i}`,
-      [number, bar("box", value / top, was && was[i] / top), token],
-      () => choose("target", i),
-      more,
-    );
+    const content = [number, bar("box", value / top, was && was[i] / top), token];
+    return button(`letter ${i}`, content, () => choose("target", i), more);
   });
 }
 
+/** A translation, written step by step. */
 function steps() {
+  const { eos_id, max_length } = data.models[state.model];
   const number = result.read.length;
-  const ended =
-    result.targets.at(-1) === data.models[state.model].eos_id || number === data.models[state.model].max_length;
-  const step = (text, longest, disabled) => button(text, text, () => write(longest), { disabled });
+  const ended = result.targets.at(-1) === eos_id || number === max_length;
+  const write = (longest) => () => {
+    change({ longest, query: { ...state.query, target: (longest ?? Infinity) - 1 }, key: undefined });
+  };
   return [
-    step("start again", 1, number === 1),
-    step("one word back", number - 1, number === 1),
-    step("one word more", number + 1, ended),
-    step("to the end", undefined, ended),
+    button("first", "start again", write(1), { disabled: number === 1 }),
+    button("less", "one word back", write(number - 1), { disabled: number === 1 }),
+    button("more", "one word more", write(number + 1), { disabled: ended }),
+    button("all", "to the end", write(undefined), { disabled: ended }),
   ];
 }
 
@@ -290,8 +275,8 @@ function picture(weights) {
   const canvas = el("canvas", { width: weights.columns, height: weights.rows });
   const image = new ImageData(weights.columns, weights.rows);
   weights.data.forEach((weight, at) => {
-    if (group().visible(Math.floor(at / weights.columns), at % weights.columns))
-      image.data.set([...viridis(weight), 255], at * 4);
+    const seen = group().visible(Math.floor(at / weights.columns), at % weights.columns);
+    image.data.set([...viridis(weight), seen ? 255 : 0], at * 4);
   });
   canvas.getContext("2d").putImageData(image, 0, 0);
   return canvas;
@@ -306,12 +291,9 @@ function maps(heads, layer) {
     const numbers = measure(weights).map(([name, number]) => el("span", {}, `${name} `, el("b", {}, number)));
     const changed = state.changes.get(keyOf(one));
     const name = `${head === "mean" ? "mean" : `head ${head + 1}`} ${changed ? changed.mode || "cut" : ""}`;
-    const mark = el("span", {
-      class: "mark",
-      style: `top: ${(100 * query()) / weights.rows}%; height: ${100 / weights.rows}%`,
-    });
+    const style = `top: ${(100 * query()) / weights.rows}%; height: ${100 / weights.rows}%`;
     const more = { class: changed ? "map changed" : "map", "aria-pressed": String(isShown(one)) };
-    const image = el("span", { class: "image" }, picture(weights), mark);
+    const image = el("span", { class: "image" }, picture(weights), el("span", { class: "mark", style }));
     const content = [el("span", { class: "name" }, name), image, el("span", { class: "numbers" }, numbers)];
     return button(`map ${layer} ${head}`, content, () => enlarge(one), more);
   });
@@ -343,12 +325,8 @@ function grid(index, one, weights) {
   });
   const rows = queries.map((token, i) => {
     const header = el("th", { scope: "row", onclick: () => pick(index, i, state.key) }, token);
-    return el(
-      "tr",
-      { class: i === query() ? "query" : "" },
-      header,
-      keys.map((_, j) => cell(i, j)),
-    );
+    const cells = keys.map((_, j) => cell(i, j));
+    return el("tr", { class: i === query() ? "query" : "" }, header, cells);
   });
   const onkeydown = (event) => {
     const step = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
@@ -371,25 +349,17 @@ function arcs(weights) {
   const middle = (i) => (i + 0.5) * step;
   const row = weights.row(query());
   const drawn = keys.flatMap((key, j) => {
-    const token = el(
-      "text",
-      { class: visible(query(), j) ? "" : "unseen", x: right + 5, y: middle(j) + 4 },
-      short(key),
-    );
-    if (!visible(query(), j)) return token;
-    const d = `M${left} ${middle(query())} C${left + 34} ${middle(query())} ${right - 34} ${middle(j)} ${right} ${middle(j)}`;
+    const seen = visible(query(), j);
+    const token = el("text", { class: seen ? "" : "unseen", x: right + 5, y: middle(j) + 4 }, short(key));
+    if (!seen) return token;
+    const [from, to] = [middle(query()), middle(j)];
+    const d = `M${left} ${from} C${left + 34} ${from} ${right - 34} ${to} ${right} ${to}`;
+    const size = { x: right, y: to - 9, width: 2 + row[j] * (width - right - 2), height: 18, rx: 3 };
     return [
       el("path", { d, "stroke-width": 0.6 + 9 * row[j], opacity: 0.3 + 0.6 * row[j] }),
-      el("rect", {
-        class: "weight",
-        x: right,
-        y: middle(j) - 9,
-        width: 2 + row[j] * (width - right - 2),
-        height: 18,
-        rx: 3,
-      }),
+      el("rect", { class: "weight", ...size }),
       token,
-      el("text", { class: "number", x: width - 5, y: middle(j) + 4 }, row[j].toFixed(2)),
+      el("text", { class: "number", x: width - 5, y: to + 4 }, row[j].toFixed(2)),
     ];
   });
   const height = step * Math.max(queries.length, keys.length);
@@ -411,10 +381,12 @@ function panel(one, index) {
   const look = el("div", { class: "look" }, grid(index, one, weights), arcs(weights));
   if (!data.models || one.head === "mean") return el("article", {}, head, look);
   const { mode = "", cuts } = state.changes.get(keyOf(one)) ?? {};
-  const modes = Object.entries(MODES).filter(([name]) => name !== "mean" || layers[one.layer].length > 1);
+  const modes = Object.keys(MODES).filter((name) => name !== "mean" || layers[one.layer].length > 1);
+  const setMode = (i) => setChange(one, { mode: modes[i] });
   const verb = cuts?.has(`${query()} ${state.key}`) ? "mend" : "cut";
   const edge = `${verb} the edge ${queries[query()]} → ${keys[state.key]}`;
-  const set = choice(`head${index}`, "This head is", modes, mode, (chosen) => setChange(one, { mode: chosen }));
+  const labels = modes.map((name) => MODES[name]);
+  const set = choice(`head${index}`, "This head is", labels, modes.indexOf(mode), setMode);
   const cutter = button(`cut ${index}`, edge, () => cut(one), { disabled: !visible(query(), state.key) });
   return el("article", {}, head, look, el("div", { class: "tools" }, set, cutter));
 }
@@ -438,21 +410,17 @@ function inWords() {
   const { queries, keys } = group();
   const parts = state.shown.map((one) => {
     const row = weightsOf(one).row(query());
+    const said = (j) => `${quoted(keys[j])} (${row[j].toFixed(2)})`;
     const order = [...row.keys()].filter((j) => row[j] > 0).sort((a, b) => row[b] - row[a] || a - b);
-    const most = order.slice(0, 2).map((j) => `${quoted(keys[j])} (${row[j].toFixed(2)})`);
-    const where = `${data.names[state.kind]}, ${titleOf(one)}: ${quoted(queries[query()])} looks`;
-    if (!most.length) return `${where} at nothing.`;
-    return `${where} most at ${most.join(" and ")}; the weight on ${quoted(keys[state.key])} is ${row[state.key].toFixed(2)}.`;
+    const most = order.length ? `most at ${order.slice(0, 2).map(said).join(" and ")}` : "at nothing";
+    const where = `${data.names[state.kind]}, ${titleOf(one)}: ${quoted(queries[query()])}`;
+    return `${where} looks ${most}; chosen is ${said(state.key)}.`;
   });
-  if (data.models) {
-    const at = position();
-    const p = probability(result.logits, at);
-    const token = quoted(result.written[at + 1]);
-    parts.push(
-      `After ${quoted(result.read[at])} comes ${token}: probability ${percent(p)}, loss ${(-Math.log(p)).toFixed(2)} nats.`,
-    );
-  }
-  return parts.join(" ");
+  if (!data.models) return parts.join(" ");
+  const at = position();
+  const p = probability(result.logits, at);
+  const [last, token] = [quoted(result.read[at]), quoted(result.written[at + 1])];
+  return `${parts.join(" ")} After ${last} comes ${token}: probability ${percent(p)}, ${(-Math.log(p)).toFixed(2)} nats.`;
 }
 
 // ---- What the reader does -------------------------------------------------------------------------------------------
@@ -474,10 +442,9 @@ function render(focused = document.activeElement?.dataset.id) {
     const context = result.read.slice(0, position() + 1);
     part("context").textContent = `after ${context.slice(-9).join(translates ? " " : "\u2009")}`;
   }
-  const options = kinds.map((kind) => [kind, data.names[kind]]);
-  show("kinds", [
-    options.length > 1 && choice("kind", "", options, state.kind, (kind) => change({ kind, key: undefined }, false)),
-  ]);
+  const names = kinds.map((kind) => data.names[kind]);
+  const look = (i) => change({ kind: kinds[i], key: undefined }, false);
+  show("kinds", kinds.length > 1 ? [choice("kind", "", names, kinds.indexOf(state.kind), look)] : []);
   show("maps", group().layers.map(maps));
   part("looks").style.setProperty("--heads", group().layers[0].length + 1);
   part("near").textContent = { before: "the position before", next: "the next letter", last: "the last word" }[near()];
@@ -486,9 +453,8 @@ function render(focused = document.activeElement?.dataset.id) {
   part("words").textContent = inWords();
   document.body.classList.toggle("two", state.shown.length > 1);
   if (!focused) return;
-  const found =
-    document.querySelector(`[data-id="${CSS.escape(focused)}"]`) ?? document.querySelector("td[tabindex='0']");
-  found.focus({ preventScroll: true });
+  const same = document.querySelector(`[data-id="${CSS.escape(focused)}"]`);
+  (same ?? document.querySelector("td[tabindex='0']")).focus({ preventScroll: true });
 }
 
 function change(update, again = true) {
@@ -506,9 +472,7 @@ function pick(index, i, j) {
   render(`cell ${index} ${i} ${j}`);
 }
 
-function enlarge(one) {
-  change({ shown: state.pinned && !isShown(one) ? [state.shown[0], one] : [one] }, false);
-}
+const enlarge = (one) => change({ shown: state.pinned && !isShown(one) ? [state.shown[0], one] : [one] }, false);
 
 function setChange(one, update) {
   const now = { mode: "", cuts: new Set(), ...state.changes.get(keyOf(one)), ...update };
@@ -531,12 +495,10 @@ function takeBack(key) {
 }
 
 function useModel(model) {
-  Object.assign(state, { model, answer: data.models[model].answer, changes: new Map(), kind: "" });
+  const { answer, most } = data.models[model];
+  change({ model, answer, changes: new Map(), kind: "", ids: state.ids.slice(0, most), key: undefined });
   type(undefined, state.query.target);
 }
-
-const write = (longest) =>
-  change({ longest, query: { ...state.query, target: (longest ?? Infinity) - 1 }, key: undefined });
 
 /** Draw the next letter from the bars of the last position, and write it. */
 function draw() {
@@ -572,9 +534,10 @@ function fitIn(frame) {
   const dress = () => {
     let theme = "light";
     for (let at = frame?.parentElement; at; at = at.parentElement) {
-      const [red, green, blue, opacity = 1] = getComputedStyle(at)
-        .backgroundColor.match(/[\d.]+/g)
-        .map(Number);
+      const colour = getComputedStyle(at).backgroundColor;
+      const [red, green, blue, opacity = 1] = colour.startsWith("rgb")
+        ? colour.match(/[\d.]+/g).map(Number)
+        : [0, 0, 0, 0];
       if (opacity > 0.5) {
         theme = red + 2 * green + blue < 512 ? "dark" : "light";
         break;
@@ -585,8 +548,8 @@ function fitIn(frame) {
   dress();
   if (!frame) return;
   const outside = frame.ownerDocument;
-  for (const at of [outside.documentElement, outside.body])
-    new MutationObserver(dress).observe(at, { attributes: true });
+  const watch = new MutationObserver(dress);
+  for (const at of [outside.documentElement, outside.body]) watch.observe(at, { attributes: true });
   const fit = () => frame.style.setProperty("height", `${document.documentElement.offsetHeight + 2}px`);
   new ResizeObserver(fit).observe(document.body);
 }
