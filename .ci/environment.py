@@ -17,6 +17,7 @@ import sys
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 VENV = os.path.join(ROOT, ".venv")
 PYTHON = os.path.join(VENV, "Scripts" if os.name == "nt" else "bin", "python")
+MARK = os.path.join(VENV, "made-from.json")
 BASE = "requirements.txt"
 OLDEST, NEWEST = (3, 11), (3, 14)  # the README and the workflows say the same
 ALONE = "# without its dependencies"  # how requirements.txt marks a package
@@ -47,14 +48,15 @@ def read(path):
 
 
 def seal(path):
-    """Return what stands for the contents of a file of requirements."""
-    return hashlib.sha256(read(path).encode("utf-8")).hexdigest()[:16]
+    """Return what stands for the packages of a file of requirements; remarks do not count."""
+    wanted = [line for line in read(path).splitlines() if line and not line.startswith("#")]
+    return hashlib.sha256("\n".join(wanted).encode("utf-8")).hexdigest()[:16]
 
 
 def made_from():
     """Return what the environment was made from; nothing if it is not there, not whole, or its Python is gone."""
     try:
-        with open(os.path.join(VENV, "made-from.json"), encoding="utf-8") as file:
+        with open(MARK, encoding="utf-8") as file:
             made = json.load(file)
         command = [PYTHON, "-c", "import sys; print(list(sys.version_info[:2]))"]
         works = json.loads(subprocess.check_output(command, stderr=subprocess.DEVNULL).decode())
@@ -70,6 +72,11 @@ def fits(made, wanted, python_named):
     return made.get(BASE) == wanted[BASE] and not python_moved and not torch_moved
 
 
+def call(command):
+    """Run a command that must succeed. Ctrl-C ends this program, which then ends the command, so only make speaks."""
+    subprocess.check_call(command, start_new_session=True)
+
+
 def install(files, torch):
     """Install files of requirements; a package marked so without what it depends on."""
     lines = [line for path in files for line in read(path).splitlines()]
@@ -77,14 +84,12 @@ def install(files, torch):
     usual = [line.split("#")[0].strip() for line in lines if not line.endswith(ALONE)]
     pip = [PYTHON, "-m", "pip", "install", "--disable-pip-version-check"]
     if torch:  # uv knows where each build of PyTorch lies, pip would have to be told
-        subprocess.check_call(pip + ["uv"])
+        call(pip + ["uv"])
         build = [line for line in usual if line.startswith("torch")]
-        subprocess.check_call(
-            [PYTHON, "-m", "uv", "pip", "install", "--python", PYTHON, "--torch-backend", torch] + build
-        )
-    subprocess.check_call(pip + [line for line in usual if line])
+        call([PYTHON, "-m", "uv", "pip", "install", "--python", PYTHON, "--torch-backend", torch] + build)
+    call(pip + [line for line in usual if line])
     if alone:
-        subprocess.check_call(pip + ["--no-deps"] + alone)
+        call(pip + ["--no-deps"] + alone)
 
 
 def main():
@@ -108,10 +113,12 @@ def main():
     if not stays:
         size = "1.8 GB on disk" if given.torch else "on Linux 2.8 GB to fetch and 6.2 GB on disk; TORCH=cpu: 1.8 GB"
         print(f"Making .venv with Python {platform.python_version()} ({size}). This takes some minutes.", flush=True)
-        subprocess.check_call([sys.executable, "-m", "venv", "--clear", VENV])
+        if os.path.exists(MARK):
+            os.remove(MARK)  # first, so that what is half made is never taken for whole
+        call([sys.executable, "-m", "venv", "--clear", VENV])
     install(files, given.torch or made.get("torch"))
     made = dict(made if stays else wanted, **{path: seal(path) for path in files})
-    with open(os.path.join(VENV, "made-from.json"), "w", encoding="utf-8") as file:
+    with open(MARK, "w", encoding="utf-8") as file:
         json.dump(made, file)
 
 
@@ -121,4 +128,4 @@ if __name__ == "__main__":
     except subprocess.CalledProcessError as error:
         sys.exit(f"`{' '.join(error.cmd[1:5])}` failed, see above; the next `make` begins anew.")
     except KeyboardInterrupt:
-        sys.exit("stopped; the next `make` begins anew.")
+        os._exit(130)

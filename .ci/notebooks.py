@@ -5,12 +5,15 @@ somebody has edited the notebook since. `made_from` stands for what its outputs 
 """
 
 import argparse
+import asyncio
 import base64
+import contextlib
 import copy
 import hashlib
 import json
 import os
 import re
+import signal
 import sys
 import threading
 import time
@@ -182,6 +185,12 @@ def execute(notebook, directory):
         resources={"metadata": {"path": str(directory)}},
         extra_arguments=["--IPKernelApp.log_level=ERROR"],  # no remarks on how the kernel talks to us
     )  # fmt: skip
+
+    def stop_at_once(**_):
+        with contextlib.suppress(NotImplementedError):  # on Windows KeyboardInterrupt comes through
+            asyncio.get_running_loop().add_signal_handler(signal.SIGINT, os._exit, 130)
+
+    client.on_notebook_start = stop_at_once  # nbclient's own handler ends in a page of errors
     peak, done = [0.0], threading.Event()
 
     def watch():

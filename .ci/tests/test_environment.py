@@ -22,6 +22,7 @@ def venv(tmp_path, monkeypatch):
     (tmp_path / "site.txt").write_text("sphinx==1\n", encoding="utf-8")
     monkeypatch.setattr(environment, "ROOT", str(tmp_path))
     monkeypatch.setattr(environment, "VENV", str(tmp_path / ".venv"))
+    monkeypatch.setattr(environment, "MARK", str(tmp_path / ".venv" / "made-from.json"))
     monkeypatch.setattr(environment, "PYTHON", sys.executable)
     commands = []
 
@@ -29,7 +30,7 @@ def venv(tmp_path, monkeypatch):
         commands.append(" ".join(map(str, command[1:])))
         (tmp_path / ".venv").mkdir(exist_ok=True)
 
-    monkeypatch.setattr(environment.subprocess, "check_call", call)
+    monkeypatch.setattr(environment, "call", call)
     make(monkeypatch)
     assert len(commands) == 3 and commands[0] == f"-m venv --clear {tmp_path / '.venv'}"
     assert commands[1].endswith("pip install --disable-pip-version-check numpy==1 torch==1")
@@ -44,6 +45,8 @@ def make(monkeypatch, *options):
 
 
 def test_a_whole_environment_stays(venv, monkeypatch):
+    pins = venv[0] / "requirements.txt"
+    pins.write_text("# Another remark.\n" + pins.read_text(encoding="utf-8"), encoding="utf-8")
     make(monkeypatch)
     make(monkeypatch, "--python-named")
     assert venv[1] == []

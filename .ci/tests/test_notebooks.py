@@ -1,7 +1,13 @@
 """Pairing: a cell keeps its id when its text is edited, because translations hang on the id, and no edit is lost."""
 
 import importlib.util
+import os
 import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import nbformat
@@ -173,3 +179,17 @@ def test_writing_a_notebook_back_into_its_text_changes_nothing(tool, monkeypatch
     for text in tool.texts():
         tool.carry(text)
         assert written[text] == text.read_text(encoding="utf-8"), text
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT to send")
+def test_ctrl_c_ends_without_a_word(tool, text, tmp_path):
+    text.write_text("# %%\nimport time, pathlib\n\npathlib.Path('begun').touch()\ntime.sleep(600)\n", encoding="utf-8")
+    (tmp_path / ".ci").mkdir()
+    program = shutil.copy(ROOT / ".ci" / "notebooks.py", tmp_path / ".ci")
+    command = [sys.executable, program, "sync", "1"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+    while not (tmp_path / "notebooks" / "begun").exists():
+        assert process.poll() is None
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.communicate(timeout=60)[0] == b"" and process.returncode == 130
