@@ -1,8 +1,9 @@
 """What the exercises of several chapters share: random inputs, masks, mistakes with masks, stand-ins for models."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
+from torch.nn import functional as F
 
 
 def random(*shape, seed=0, scale=1.0):
@@ -84,3 +85,85 @@ def one_leak(output, position):
         f"causal, but output {output} looks at {position}",
         lambda i, j, T: (j <= i) | ((i == output) & (j == position)),
     )
+
+
+# Stand-ins for a model. Each counts how often it is asked, so that a loop without an end ends in an error.
+
+PATIENCE = 60
+
+
+def _check_prefixes(model, prefixes, rows=None):
+    model.calls += 1
+    if model.calls > PATIENCE:
+        raise RuntimeError(f"the model was asked {PATIENCE} times: does the loop end?")
+    if not isinstance(prefixes, torch.Tensor) or prefixes.dim() != 2:
+        shape = tuple(prefixes.shape) if isinstance(prefixes, torch.Tensor) else type(prefixes).__name__
+        raise ValueError(f"the model reads whole prefixes, (rows, t); it was given {shape}")
+    if prefixes.is_floating_point() or prefixes.dtype == torch.bool:
+        raise TypeError(f"prefixes are token ids, whole numbers; these are {prefixes.dtype}")
+    if prefixes.size(1) == 0:
+        raise ValueError("a prefix begins with <BOS>; these are empty")
+    if rows is not None and prefixes.size(0) != rows:
+        raise ValueError(f"this model continues {rows} rows; it was given {prefixes.size(0)}")
+
+
+@dataclass
+class Says:
+    """A stand-in for a model that writes one given row after the other, whatever stands in the prefix."""
+
+    rows: tuple
+    vocab_size: int = 10
+    calls: int = field(default=0, compare=False, repr=False)
+
+    def __call__(self, prefixes):
+        _check_prefixes(self, prefixes, len(self.rows))
+        at = min(prefixes.size(1), len(self.rows[0])) - 1
+        return F.one_hot(torch.tensor([row[at] for row in self.rows]), self.vocab_size).float()
+
+
+@dataclass
+class Writes:
+    """A stand-in for a model whose next token depends on all tokens so far; the ids in `never` do not occur."""
+
+    seed: int
+    rows: int = None
+    vocab_size: int = 8
+    never: tuple = (0, 1)
+    eos_id: int = 2
+    eos_bonus: float = 0.0
+    sharpness: float = 1.5
+    calls: int = field(default=0, compare=False, repr=False)
+
+    def __call__(self, prefixes):
+        _check_prefixes(self, prefixes, self.rows)
+        length, width = prefixes.size(1), 6
+        if prefixes.size(0) == 0:
+            return torch.zeros(0, self.vocab_size)
+        table, output = (
+            random(self.vocab_size, width, seed=self.seed),
+            random(width, self.vocab_size, seed=self.seed + 1),
+        )
+        source = 0.0 if self.rows is None else random(self.rows, width, seed=self.seed + 2)
+        place = torch.cos(torch.arange(1.0, length + 1).unsqueeze(1) * torch.arange(1.0, width + 1))  # (t, width)
+        hidden = torch.tanh((table[prefixes] * place).sum(1) + source)  # (rows, t, width) → (rows, width)
+        logits = self.sharpness * hidden @ output
+        logits[:, self.eos_id] += self.eos_bonus
+        logits[:, list(self.never)] = -1e4
+        return logits if self.rows is not None else logits.log_softmax(-1)
+
+
+@dataclass
+class After:
+    """A stand-in for a model that looks at the last token only: `chances[last][next]` is a probability."""
+
+    chances: dict
+    vocab_size: int = 5
+    calls: int = field(default=0, compare=False, repr=False)
+
+    def __call__(self, prefixes):
+        _check_prefixes(self, prefixes)
+        table = torch.full((self.vocab_size, self.vocab_size), 1e-6)
+        for last, row in self.chances.items():
+            for following, chance in row.items():
+                table[last, following] = chance
+        return table.log()[prefixes[:, -1]]  # (rows, t) → (rows, V)

@@ -6,22 +6,17 @@ from types import SimpleNamespace
 import pytest
 import torch
 from torch import nn
-from torch.nn import functional as F
 
-from helpers.attention import MultiHeadAttention, causal_mask, scaled_dot_product_attention
+from helpers.attention import MultiHeadAttention, causal_mask
 from helpers.checks import full_transformer as layers
 from helpers.checks import transformer_decoding as decoding
 from helpers.generation import generate
 from helpers.layers import DecoderLayer
 
 EXERCISES = {
-    "warmup_lr": layers._warmup_lr,
-    "smoothed_loss": layers._smoothed_loss,
     "decoder_layer": layers._decoder_layer,
     "greedy": decoding._greedy,
     "top_k_filter": decoding._top_k_filter,
-    "cached_step": decoding._cached_step,
-    "beam_search": decoding._beam_search,
 }
 
 
@@ -30,33 +25,6 @@ def check(name):
 
 
 # Right answers, each by two routes: the solution's and another.
-
-
-def lr_by_the_formula(step, d_model, warmup):
-    return d_model**-0.5 * min(step**-0.5, step * warmup**-1.5)
-
-
-def lr_by_its_peak(step, d_model, warmup):
-    peak = 1 / math.sqrt(d_model * warmup)
-    return peak * step / warmup if step < warmup else peak * math.sqrt(warmup / step)
-
-
-def loss_by_two_means(logits, target, smoothing, pad_id):
-    log_p = logits.log_softmax(dim=-1)
-    right = log_p.gather(-1, target.unsqueeze(-1)).squeeze(-1)
-    each = -(1 - smoothing) * right - smoothing * log_p.mean(dim=-1)
-    return each[target != pad_id].mean()
-
-
-def loss_by_soft_targets(logits, target, smoothing, pad_id):
-    soft = F.one_hot(target, logits.size(-1)) * (1 - smoothing) + smoothing / logits.size(-1)
-    real = (target != pad_id).float()
-    each = logits.logsumexp(-1) - (soft * logits).sum(-1)
-    return (each * real).sum() / real.sum()
-
-
-def loss_by_pytorch(logits, target, smoothing, pad_id):
-    return F.cross_entropy(logits.transpose(1, 2), target, ignore_index=pad_id, label_smoothing=smoothing)
 
 
 def layer_in_two_branches(x, memory, layer, self_mask, memory_mask):
@@ -131,65 +99,10 @@ def top_k_by_addition(logits, k):
     return logits + torch.zeros_like(logits).scatter(-1, dropped, -math.inf)
 
 
-def step_by_cat(x, cache, w_q, w_k, w_v, num_heads):
-    q, k, v = ((x @ w).unflatten(-1, (num_heads, -1)).transpose(1, 2) for w in (w_q, w_k, w_v))
-    if cache is not None:
-        k, v = torch.cat([cache[0], k], dim=2), torch.cat([cache[1], v], dim=2)
-    output, _ = scaled_dot_product_attention(q, k, v)
-    return output.transpose(1, 2).flatten(2), (k, v)
-
-
-def step_by_einsum(x, cache, w_q, w_k, w_v, num_heads):
-    B, _, d_model = x.shape
-    D = d_model // num_heads
-    q, k, v = (torch.einsum("btm,mn->btn", x, w).view(B, num_heads, 1, D) for w in (w_q, w_k, w_v))
-    keys, values = (k, v) if cache is None else (torch.cat(pair, dim=-2) for pair in zip(cache, (k, v)))
-    weights = (torch.einsum("bhqd,bhkd->bhqk", q, keys) / D**0.5).softmax(-1)
-    return torch.einsum("bhqk,bhkd->bqhd", weights, values).reshape(B, 1, d_model), [keys, values]
-
-
-def beam_by_sorting(next_log_probs, beam_size, max_length, bos_id, eos_id, length_penalty):
-    beam = [([bos_id], 0.0)]
-    for _ in range(max_length):
-        running = [(tokens, total) for tokens, total in beam if tokens[-1] != eos_id]
-        if not running:
-            break
-        candidates = [(tokens, total) for tokens, total in beam if tokens[-1] == eos_id]
-        log_probs = next_log_probs(torch.tensor([tokens for tokens, _ in running]))
-        for (tokens, total), row in zip(running, log_probs.tolist()):
-            candidates += [(tokens + [token], total + gain) for token, gain in enumerate(row)]
-        candidates.sort(key=lambda c: c[1] / ((5 + len(c[0]) - 1) / 6) ** length_penalty, reverse=True)
-        beam = candidates[:beam_size]
-    return beam[0][0][1:]
-
-
-def beam_by_generate(next_log_probs, beam_size, max_length, bos_id, eos_id, length_penalty):
-    def step(last, prefix):
-        prefix = torch.cat([prefix, last.unsqueeze(1)], dim=1)
-        return next_log_probs(prefix), prefix
-
-    pad_id = bos_id  # whatever is never written
-    tokens, _ = generate(
-        step, torch.zeros(1, 0, dtype=torch.long), 1, max_length=max_length, bos_id=bos_id, eos_id=eos_id,
-        pad_id=pad_id, strategy="beam", beam_size=beam_size, length_penalty=length_penalty,
-    )  # fmt: skip
-    tokens = tokens[0].tolist()
-    return tokens[: tokens.index(eos_id) + 1] if eos_id in tokens else tokens
-
-
 RIGHT = {
-    "warmup_lr": [lr_by_the_formula, lr_by_its_peak, lambda s, d, w: torch.tensor(lr_by_the_formula(s, d, w))],
-    "smoothed_loss": [loss_by_two_means, loss_by_soft_targets, loss_by_pytorch],
     "decoder_layer": [layer_in_two_branches, layer_in_a_loop],
     "greedy": [greedy_by_appending, greedy_into_a_table, greedy_by_generate],
     "top_k_filter": [top_k_by_threshold, top_k_by_scatter, top_k_by_addition],
-    "cached_step": [step_by_cat, step_by_einsum, torch.no_grad()(step_by_cat)],
-    "beam_search": [
-        beam_by_sorting,
-        beam_by_generate,
-        lambda *a: torch.tensor(beam_by_sorting(*a)),
-        lambda *a: tuple(torch.tensor(beam_by_sorting(*a))),
-    ],
 }
 
 
@@ -207,47 +120,11 @@ def greedy_of_flat_tokens(next_logits, batch_size, max_length, bos_id, eos_id, p
     return next_logits(torch.full((batch_size,), bos_id))
 
 
-def beam_for_ever(next_log_probs, beam_size, max_length, bos_id, eos_id, length_penalty):
-    tokens = [bos_id]
-    while eos_id not in tokens:
-        next_log_probs(torch.tensor([tokens]))
-    return tokens
-
-
 def top_k_in_place(logits, k):
     return logits.masked_fill_(logits < logits.topk(k, dim=-1).values[:, -1:], -math.inf)
 
 
-def step_in_place(x, cache, w_q, w_k, w_v, num_heads):
-    output, grown = step_by_cat(x, cache, w_q, w_k, w_v, num_heads)
-    if cache is not None:
-        cache[0][:, :, -1:] += 1.0
-    return output, grown
-
-
-def loss_padding_in_place(logits, target, smoothing, pad_id):
-    target[target == pad_id] = -100
-    return F.cross_entropy(logits.transpose(1, 2), target, label_smoothing=smoothing)
-
-
 WRONG = {
-    "warmup_lr": [
-        lambda s, d, w: 1e-3,
-        lambda s, d, w: str(lr_by_the_formula(s, d, w)),
-        lambda s, d, w: [lr_by_the_formula(s, d, w)],
-        lambda s, d, w: lr_by_the_formula(s, w, d),
-        lambda s, d, w: lr_by_the_formula(s, d, w) * 1.001,
-        lambda s, d, w: 1 / 0,
-    ],
-    "smoothed_loss": [
-        loss_padding_in_place,
-        lambda x, t, s, p: loss_by_two_means(x, t, s, p).detach(),
-        lambda x, t, s, p: loss_by_two_means(x, t, s, p).item(),
-        lambda x, t, s, p: loss_by_two_means(x, t, s, p).exp(),
-        lambda x, t, s, p: loss_by_two_means(x.clamp(-50, 50), t, s, p),
-        lambda x, t, s, p: loss_by_two_means(x, t, s, -1),
-        lambda x, t, s, p: loss_by_two_means(x, t, 2 * s, p),
-    ],
     "decoder_layer": [
         lambda x, m, layer, a, b: x,
         lambda x, m, layer, a, b: layer_in_a_loop(x, m, layer, a, b).detach(),
@@ -276,36 +153,17 @@ WRONG = {
         lambda x, k: top_k_by_threshold(x, k).sort(-1).values,
         lambda x, k: top_k_by_threshold(x, x.size(-1) - k),
     ],
-    "cached_step": [
-        step_in_place,
-        lambda *a: step_by_cat(*a)[0],
-        lambda x, cache, *a: step_by_cat(x, None, *a),
-        lambda *a: (step_by_cat(*a)[0], step_by_cat(*a)[1][0]),
-        lambda x, c, q, k, v, h: step_by_cat(x, c, q, k, v, 1),
-        lambda *a: (step_by_cat(*a)[0].squeeze(1), step_by_cat(*a)[1]),
-        lambda *a: (step_by_cat(*a)[0], tuple(part.transpose(1, 2) for part in step_by_cat(*a)[1])),
-    ],
-    "beam_search": [
-        beam_for_ever,
-        lambda *a: beam_by_sorting(*a)[::-1],
-        lambda *a: (beam_by_sorting(*a), 0.0),
-        lambda *a: torch.tensor([beam_by_sorting(*a)]),
-        lambda f, k, *a: beam_by_sorting(f, k + 1, *a),
-        lambda f, k, m, b, e, alpha: beam_by_sorting(f, k, m, b, e, -alpha),
-        lambda f, *a: beam_by_sorting(lambda prefixes: f(prefixes[:, -1]), *a),
-        lambda *a: [],
-    ],
 }
 
 
-@pytest.mark.parametrize("name", ["greedy", "beam_search"])
+@pytest.mark.parametrize("name", ["greedy"])
 def test_a_loop_without_an_end_is_ended_and_named(name, capsys):
     assert check(name)(WRONG[name][0]) is False
     assert "does the loop end?" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("name", "answer"), [
-    ("smoothed_loss", loss_padding_in_place), ("top_k_filter", top_k_in_place), ("cached_step", step_in_place),
+    ("top_k_filter", top_k_in_place),
 ])  # fmt: skip
 def test_a_changed_input_is_named(name, answer, capsys):
     assert check(name)(answer) is False
@@ -333,48 +191,6 @@ def test_the_layer_agrees_with_helpers_and_with_pytorch(norm_first):
         torch.testing.assert_close(got, expected, atol=1e-9, rtol=1e-9)
         y, m = torch.randn(2, 4, 8), torch.randn(2, 5, 8)
         torch.testing.assert_close(answer(y, m, own, causal_mask(4), None), own(y, m, causal_mask(4))[0])
-
-
-@pytest.mark.parametrize("answer", RIGHT["cached_step"])
-def test_step_by_step_equals_causal_attention_at_once(answer):
-    torch.manual_seed(0)
-    x, w_q, w_k, w_v = torch.randn(3, 7, 12), torch.randn(12, 12), torch.randn(12, 12), torch.randn(12, 12)
-    q, k, v = ((x @ w).unflatten(-1, (3, -1)).transpose(1, 2) for w in (w_q, w_k, w_v))
-    expected = scaled_dot_product_attention(q, k, v, causal_mask(7))[0].transpose(1, 2).flatten(2)
-    cache, steps = None, []
-    for t in range(7):
-        output, cache = answer(x[:, t : t + 1], cache, w_q, w_k, w_v, 3)
-        steps.append(output)
-    torch.testing.assert_close(torch.cat(steps, dim=1), expected, atol=1e-5, rtol=1e-5)
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_a_beam_of_one_is_greedy(seed):
-    def ask():
-        return decoding.Writes(seed, eos_bonus=0.5)
-
-    one = beam_by_sorting(ask(), 1, 8, 1, 2, 0.6)
-    assert one == greedy_by_appending(ask(), 1, 8, 1, 2, 0)[0].tolist()
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_a_beam_as_wide_as_everything_finds_the_best(seed):
-    """With room for every sequence of length 3 the beam's answer is the best of them all, listed one by one."""
-
-    def total(tokens):
-        prefixes = [[1, *tokens[:i]] for i in range(len(tokens))]
-        return sum(decoding.Writes(seed)(torch.tensor([p]))[0, t].item() for p, t in zip(prefixes, tokens))
-
-    words = range(2, 8)
-    sequences = [[2], *([a, 2] for a in words if a != 2)]
-    sequences += [[a, b, c] for a in words for b in words for c in words if 2 not in (a, b)]
-    best = max(sequences, key=lambda tokens: total(tokens) / ((5 + len(tokens)) / 6) ** 0.6)
-    assert beam_by_sorting(decoding.Writes(seed), 1000, 3, 1, 2, 0.6) == best
-
-
-def test_greedy_is_not_the_best_in_the_trap():
-    first = decoding._beam_search.cases
-    assert beam_by_sorting(*first[0]) != beam_by_sorting(*first[1])
 
 
 @pytest.mark.parametrize("k", [1, 2, 3, 4])
