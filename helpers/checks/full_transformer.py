@@ -326,6 +326,7 @@ check_beam_search = Exercise(
                 # chosen so that every known mistake shows, and no two of them alike
                 (720, 2, 4, 1.0, 0.0, 0.7), (110, 4, 5, 1.0, 2.0, 1.5), (269, 4, 6, 2.0, 0.5, 0.7),
                 (501, 2, 6, 1.5, 1.0, 0.7), (503, 2, 6, 1.5, 1.0, 0.7),  # where it matters what a length counts
+                (503, 4, 6, 1.0, 0.5, 0.7), (506, 4, 6, 1.0, 0.5, 0.7),  # three children of one hypothesis stay
             ]
         ],
         _beam_case(Writes(400, never=(5, 6), eos_id=0), 3, 5, 0.6, bos_id=5, eos_id=0),

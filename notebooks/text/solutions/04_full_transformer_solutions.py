@@ -60,7 +60,7 @@ from helpers.checks import full_transformer as layer_checks
 from helpers.checks import transformer_decoding as decoding_checks
 from helpers.training import seed_everything
 
-names = [n for checks in (layer_checks, decoding_checks) for n in dir(checks) if n.startswith("check_")]
+names = {n for checks in (layer_checks, decoding_checks) for n in dir(checks) if n.startswith("check_")}
 print("checks:", len(names))
 
 
