@@ -61,13 +61,12 @@ def softmax_detached_maximum_lost(scores):
 
 
 def test_softmax():
-    hints = examine(
+    examine(
         check_softmax,
         right=[softmax_by_logarithm, softmax_row_by_row, softmax_in_double, softmax_in_place],
         wrong=[softmax_with_a_floor, softmax_clamped, softmax_over_axis_1, softmax_less_the_smallest, softmax_base_2,
                softmax_of_numpy, softmax_detached_maximum_lost],
     )  # fmt: skip
-    print(hints)
 
 
 def padding_by_loop(lengths, max_length):
@@ -114,13 +113,12 @@ def padding_squeezed(lengths, max_length):
 
 
 def test_padding_mask():
-    hints = examine(
+    examine(
         check_padding_mask,
         right=[padding_by_loop, padding_by_lists, padding_by_sum],
         wrong=[padding_of_a_square_batch, padding_up_to_eight_bits, padding_of_at_least_one, padding_as_numbers,
                padding_on_two_axes, padding_from_one, padding_squeezed],
     )  # fmt: skip
-    print(hints)
 
 
 # The leak test
@@ -182,7 +180,7 @@ def leaks_with(moves, limit=1e-4, positions=None, change=slice(None)):
 
 
 def test_leaks():
-    hints = examine(
+    examine(
         check_leaks,
         right=[leaks, leaks_by_derivative, leaks_as_a_tensor, leaks_by_noise, leaks_in_double, leaks_by_cutting,
                lambda a, x: leaks_as_a_tensor(a, x).numpy()[()], lambda a, x: int(leaks(a, x)),
@@ -209,4 +207,3 @@ def test_leaks():
         ],
         same=["1.0 → 2.0", "moved.abs().max() > 0.0001 → moved.abs().max() >= 0.0001"],
     )  # fmt: skip
-    print(hints)

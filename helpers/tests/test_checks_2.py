@@ -70,7 +70,7 @@ def coverage_of_all_sentences(weights, target_mask, source_mask, least):
 
 
 def test_coverage():
-    hints = examine(
+    examine(
         check_coverage,
         right=[coverage, coverage_by_loop, coverage_by_filling, coverage_by_matmul, coverage_in_double],
         wrong=[
@@ -85,7 +85,6 @@ def test_coverage():
             lambda w, t, s, least: (coverage(w, t, s, least)[0], coverage(w, t, s + 1e-6 < least)[1]),
         ],
     )  # fmt: skip
-    print(hints)
 
 
 # Short, medium, long
@@ -157,7 +156,7 @@ def by_unique_lengths(lengths, values, edges):
 
 
 def test_by_length():
-    hints = examine(
+    examine(
         check_by_length,
         right=[by_length, by_limits, by_one_hot, by_scatter, by_numpy],
         wrong=[
@@ -172,7 +171,6 @@ def test_by_length():
             lambda n, v, edges: by_length(n, v.abs(), edges),
         ],
     )  # fmt: skip
-    print(hints)
 
 
 # Alignment error
@@ -238,7 +236,7 @@ def error_from_one(weights, gold, source_length, target_length):
 
 
 def test_alignment_error():
-    hints = examine(
+    examine(
         check_alignment_error,
         right=[error, error_by_tables, error_as_fraction, error_by_precision_and_recall, lambda *a: np.float64(error(*a))],
         wrong=[
@@ -253,7 +251,6 @@ def test_alignment_error():
         ],
         same=["-1 → 1"],  # (T_q, T_k): the last axis is axis 1
     )  # fmt: skip
-    print(hints)
 
 
 # Dropped attention weights
@@ -308,7 +305,7 @@ def dropped_through_a_copy(weights, p, training):
 
 
 def test_dropped_weights():
-    hints = examine(
+    examine(
         check_dropped_weights,
         right=[F.dropout, dropped_by_bernoulli, dropped_by_choice, dropped_by_numpy, dropped_by_own_draws],
         wrong=[
@@ -324,4 +321,3 @@ def test_dropped_weights():
         ],
         same=["torch.rand_like(weights) >= p → torch.rand_like(weights) > p"],  # equal once in 2 ** 24 draws
     )  # fmt: skip
-    print(hints)

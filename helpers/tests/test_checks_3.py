@@ -47,7 +47,7 @@ def unpack_by_memory_order(w, h):
 
 
 def test_unpack():
-    hints = examine(
+    examine(
         check_unpack,
         right=[unpack, unpack_by_loop, unpack_by_columns, unpack_by_einsum, unpack_numbered],
         wrong=[
@@ -65,7 +65,6 @@ def test_unpack():
         ],
         same=["tuple(matrices) → matrices"],  # a list is as good
     )  # fmt: skip
-    print(hints)
 
 
 def pack(W_Q, W_K, W_V):
@@ -90,7 +89,7 @@ def pack_by_einsum(W_Q, W_K, W_V):
 
 
 def test_pack():
-    hints = examine(
+    examine(
         check_pack,
         right=[pack, pack_side_by_side, pack_into_a_table, pack_by_einsum],
         wrong=[
@@ -108,7 +107,6 @@ def test_pack():
             lambda q, k, v: torch.stack([W.mT.flatten(0, 1) for W in (q, k, v)], 1).flatten(0, 1),
         ],
     )  # fmt: skip
-    print(hints)
 
 
 # What one head adds
@@ -141,7 +139,7 @@ def part_by_difference(heads, out_proj_weight, head):
 
 
 def test_part_of_head():
-    hints = examine(
+    examine(
         check_part_of_head,
         right=[part_by_columns, part_by_zeros, part_by_chunks, part_by_einsum, part_by_difference],
         wrong=[
@@ -158,7 +156,6 @@ def test_part_of_head():
             lambda h, w, i: part_by_columns(h, w, i) / h.size(1),
         ],
     )  # fmt: skip
-    print(hints)
 
 
 # Grouped-query attention
@@ -233,7 +230,7 @@ def grouped_with_a_low_number(query, key, value, mask=None):
 
 
 def test_grouped_query_attention():
-    hints = examine(
+    examine(
         check_grouped_query_attention,
         right=[grouped, grouped_by_an_axis, grouped_by_loop, grouped_by_index, grouped_by_pytorch],
         wrong=[
@@ -251,7 +248,6 @@ def test_grouped_query_attention():
             lambda q, k, v, m=None: grouped(q, k, v.flip(2), m),
         ],
     )  # fmt: skip
-    print(hints)
 
 
 @pytest.mark.parametrize("seed", range(5))

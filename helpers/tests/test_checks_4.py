@@ -41,7 +41,7 @@ def lr_by_its_peak(step, d_model, warmup):
 
 
 def test_warmup_lr():
-    hints = examine(
+    examine(
         check_warmup_lr,
         right=[lr_by_the_formula, lr_by_its_peak, lambda s, d, w: torch.tensor(lr_by_the_formula(s, d, w)),
                lambda s, d, w: 1 / np.sqrt(d * max(s, w**3 / s / s)), lambda s, d, w: (d * s) ** -0.5 * min(1, (s / w) ** 1.5)],
@@ -60,7 +60,6 @@ def test_warmup_lr():
         ],
         same=["min(rise, fall) → min(fall, rise)"],
     )  # fmt: skip
-    print(hints)
 
 
 # Label smoothing
@@ -105,7 +104,7 @@ def loss_up_to_the_first_padding(logits, target, smoothing, pad_id):
 
 
 def test_smoothed_loss():
-    hints = examine(
+    examine(
         check_smoothed_loss,
         right=[loss_by_two_means, loss_by_soft_targets, loss_by_pytorch,
                lambda x, t, s, p: loss_by_pytorch(x.double(), t, s, p)],
@@ -123,7 +122,6 @@ def test_smoothed_loss():
         ],
         same=SAME["smoothed_loss"],
     )  # fmt: skip
-    print(hints)
 
 
 # Nucleus sampling
@@ -161,7 +159,7 @@ def nucleus_by_comparing(logits, p):
 
 
 def test_nucleus():
-    hints = examine(
+    examine(
         check_nucleus,
         right=[nucleus, nucleus_by_loop, nucleus_by_threshold, nucleus_by_comparing],
         wrong=[
@@ -180,7 +178,6 @@ def test_nucleus():
         ],
         same=["-1 → 1", "before >= p → before > p"],
     )  # fmt: skip
-    print(hints)
 
 
 # One step with a cache
@@ -223,7 +220,7 @@ def step_with_a_window(x, cache, w_q, w_k, w_v, num_heads):
 
 
 def test_cached_step():
-    hints = examine(
+    examine(
         check_cached_step,
         right=[step_by_cat, step_by_einsum, step_by_pytorch, torch.no_grad()(step_by_cat)],
         wrong=[
@@ -241,7 +238,6 @@ def test_cached_step():
         ],
         same=SAME["cached_step"],
     )  # fmt: skip
-    print(hints)
 
 
 # Beam search
@@ -296,7 +292,7 @@ def beam_of_copies(next_log_probs, beam_size, *rest):
 
 
 def test_beam_search():
-    hints = examine(
+    examine(
         check_beam_search,
         right=[beam_by_sorting, beam_by_generate, lambda *a: torch.tensor(beam_by_sorting(*a)),
                lambda *a: tuple(torch.tensor(beam_by_sorting(*a))), lambda *a: np.array(beam_by_sorting(*a))],
@@ -314,7 +310,6 @@ def test_beam_search():
         ],
         same=SAME["beam_search"],
     )  # fmt: skip
-    print(hints)
 
 
 # The answers themselves

@@ -30,7 +30,7 @@ def perplexity_of_tensors(mean_losses, letters):
 
 
 def test_perplexity():
-    hints = examine(
+    examine(
         chapter.check_perplexity,
         right=[perplexity, perplexity_by_product, perplexity_of_all_letters, perplexity_of_tensors],
         wrong=[
@@ -45,7 +45,6 @@ def test_perplexity():
         ],
         same=["zip(mean_losses, letters) → zip(letters, mean_losses)"],  # a product
     )  # fmt: skip
-    print(hints)
 
 
 # A bigram model
@@ -76,7 +75,7 @@ def bigram_by_scipy_habit(counts, k):
 
 
 def test_bigram_probabilities():
-    hints = examine(
+    examine(
         chapter.check_bigram_probabilities,
         right=[bigram, bigram_by_rows, bigram_as_a_mixture, bigram_by_norm, bigram_by_scipy_habit],
         wrong=[
@@ -91,7 +90,6 @@ def test_bigram_probabilities():
         ],
         same=["1 → 0"],  # (V, V): both sizes are V
     )  # fmt: skip
-    print(hints)
 
 
 # Temperature
@@ -134,7 +132,7 @@ def tempered_with_a_floor(logits, temperature):
 
 
 def test_with_temperature():
-    hints = examine(
+    examine(
         chapter.check_with_temperature,
         right=[tempered, tempered_by_hand, tempered_by_first, tempered_in_numpy],
         wrong=[
@@ -150,7 +148,6 @@ def test_with_temperature():
         ],
         same=["-1 → 1"],  # (B, V): the last axis is axis 1
     )  # fmt: skip
-    print(hints)
 
 
 # Attention to the letter before
@@ -187,7 +184,7 @@ def to_previous_with_a_square_mask(weights, lengths):
 
 
 def test_mean_to_previous():
-    hints = examine(
+    examine(
         chapter.check_mean_to_previous,
         right=[to_previous, to_previous_by_loop, to_previous_by_choice, to_previous_by_counting],
         wrong=[
@@ -203,7 +200,6 @@ def test_mean_to_previous():
         ],
         same=["-2 → 2", "1 → 2"],  # of (B, H, T, T) the axes -2 and 2 are the same, and T = T
     )  # fmt: skip
-    print(hints)
 
 
 # Normalised entropy
@@ -238,7 +234,7 @@ def entropy_with_nan_removed(weights):
 
 
 def test_normalised_entropy():
-    hints = examine(
+    examine(
         chapter.check_normalised_entropy,
         right=[entropy, entropy_by_rows, entropy_in_bits, entropy_in_loops, entropy_with_nan_removed],
         wrong=[
@@ -254,7 +250,6 @@ def test_normalised_entropy():
         ],
         same=["visible > 1 → visible >= 1", "1 → 0", "-1 → 1", "visible.clamp(min=2) → visible", "2 → 1"],
     )  # fmt: skip
-    print(hints)
 
 
 # A leak test
@@ -314,7 +309,7 @@ def leak_at(positions, new=lambda old: (old + 1) % 10, moves=lambda moved: moved
 
 def test_leaks_future():
     after = lambda T: range(1, T)  # noqa: E731
-    hints = examine(
+    examine(
         chapter.check_leaks_future,
         right=[leak, leak_by_replacing_the_rest, leak_by_every_token, leak_by_one_batch],
         wrong=[
@@ -337,7 +332,6 @@ def test_leaks_future():
             "changed[:, position] + 1 → changed[:, position] - 1", "10 → 9", "1 → 2",
         ],
     )  # fmt: skip
-    print(hints)
 
 
 # Remove an edge
@@ -393,7 +387,7 @@ def without_edge_renormalised(scores, offset):
 
 
 def test_without_edge():
-    hints = examine(
+    examine(
         chapter.check_without_edge,
         right=[without_edge, without_edge_row_by_row, without_edge_safely, without_edge_in_double],
         wrong=[
@@ -409,4 +403,3 @@ def test_without_edge():
         ],
         same=["-1 → 1"],  # (T, T): the last axis is axis 1
     )  # fmt: skip
-    print(hints)
