@@ -72,6 +72,7 @@ handout: environment  ## write copies for students, without solutions, and for t
 
 look: book slides  ## build the website and the slides, then open them and the notebooks in Chromium and measure (WHAT=book, slides or lab for one)
 	$(BIN) .ci/look.py $(WHAT)
+	$(if $(WHAT),,$(BIN) .ci/look_playground.py)
 
 repeat: environment  ## run the tests in other surroundings: threads, locale, backend, instruction sets, busy cores (2 hours; IN=portable for one)
 	@$(BIN) .ci/repeat.py $(or $(IN),all) $(NUMBER)
