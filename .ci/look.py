@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import chapters
+from pages import write as write_page
 
 BUILD, SHOTS = chapters.BUILD, chapters.BUILD / "look"
 PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 800}
@@ -32,6 +33,9 @@ ARCS = """() => [...document.querySelectorAll('iframe')].map(
 SIDEWAYS = "() => document.documentElement.scrollWidth - window.innerWidth"
 TYPESET = "() => window.MathJax && MathJax.startup ? MathJax.startup.promise.then(() => true) : true"
 FORMULAS = "() => [document.querySelectorAll('.math').length, document.querySelectorAll('mjx-container').length]"
+# Formulas that are still text; what MathJax leaves alone does not count.
+RAW = r"""() => [...document.querySelectorAll('.jp-MarkdownOutput')].filter(part =>
+    /\$[^$]+\$|\\\(/.test(part.cloneNode(true).innerText)).length"""
 WITHOUT_ALT = "() => [...document.images].filter(i => !i.alt.trim()).length"
 
 
@@ -93,6 +97,33 @@ def arcs_drawn(page):
             break
         page.wait_for_timeout(100)
     return arcs
+
+
+def look_at_pages(chromium):
+    """Write the chapters' pages as `make run` does, from the notebooks as they lie, and open each; return what is wrong."""
+    folder, wrong_pages = SHOTS / "pages", {}
+    for path in chapters.chapters():
+        target = folder / f"{path.stem}.html"
+        write_page(chapters.read(path), target)
+        for size in (DESK, PHONE):
+            with page_of(chromium, size) as (page, wrong):
+                page.goto(target.as_uri())
+                page.evaluate(TYPESET)
+                arcs_drawn(page)
+                if page.title() in ("", "Notebook"):
+                    wrong.append(f"is called {page.title()!r}")
+                if raw := page.evaluate(RAW):
+                    wrong.append(f"{raw} formulas are not typeset")
+                if without := page.evaluate(WITHOUT_ALT):
+                    wrong.append(f"{without} pictures without alternative text")
+                if (sideways := page.evaluate(SIDEWAYS)) > 0:
+                    wrong.append(f"scrolls {sideways} pixels sideways")
+                wrong += violations(page) if size == DESK else []
+                page.evaluate("scrollTo(0, 0)")
+                page.screenshot(path=SHOTS / f"page-{path.stem}-{size['width']}.png")
+            wrong_pages[f"{target.name} at {size['width']}"] = wrong
+    print(f"{len(wrong_pages) // 2} pages of `make run`, each at two widths")
+    return wrong_pages
 
 
 def look_at_book(chromium):
@@ -284,7 +315,7 @@ def main(what):
     for name in what or ["book", "slides"]:
         if name in ("book", "slides") and not list((BUILD / name).glob("*.html")):
             sys.exit(f"there is nothing in build/{name}: run `make {name}` first")
-    looks = {"book": look_at_book, "slides": look_at_slides, "lab": look_at_lab}
+    looks = {"book": look_at_book, "pages": look_at_pages, "slides": look_at_slides, "lab": look_at_lab}
     wrong = {}
     with browser() as chromium:
         for name in what or looks:

@@ -24,7 +24,7 @@ import nbformat
 import psutil
 from jupytext.combine import map_outputs_to_inputs
 from nbclient import NotebookClient
-from nbconvert import HTMLExporter
+from pages import write as write_page
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
@@ -276,8 +276,7 @@ def run(chapter):
         BUILD.mkdir(exist_ok=True)
         seconds, peak = execute(notebook, NOTEBOOKS)
         nbformat.write(notebook, BUILD / f"{text.stem}.ipynb")
-        page, _ = HTMLExporter().from_notebook_node(notebook)
-        (BUILD / f"{text.stem}.html").write_text(page, encoding="utf-8")
+        write_page(notebook, BUILD / f"{text.stem}.html")
         rows.append((text.stem, len(notebook.cells), f"{seconds:.0f}", f"{peak:.0f}", headline(notebook)))
     table(rows)
     print(f"The notebooks with their outputs, and the same as HTML pages, are in {BUILD.name}/.")
