@@ -24,7 +24,6 @@ import nbformat
 import psutil
 from jupytext.combine import map_outputs_to_inputs
 from nbclient import NotebookClient
-from pages import write as write_page
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
@@ -267,6 +266,8 @@ def sync(chapter, keep=""):
 
 def run(chapter):
     """Execute the chapters as a reader would, into build/, and write each as an HTML page."""
+    from pages import write as write_page  # here, because `sync` and `check` do without
+
     rows = []
     for text in texts(chapter):
         if text.parent != TEXT:
