@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from nbclient import NotebookClient
+from nbformat.v4 import new_code_cell, new_notebook
 
 from helpers import start
 
@@ -321,3 +323,11 @@ def test_the_cell_is_short_and_needs_only_the_standard_library():
     assert len(finding) < 25
     imported = re.findall(r"^(?:import|from) (\w+)", "\n".join(finding), flags=re.M)
     assert set(imported) <= sys.stdlib_module_names
+
+
+def test_a_figure_is_in_the_page_whatever_backend_the_shell_asks_for(monkeypatch):
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    drawing = "import matplotlib.pyplot as plt\n\nplt.plot([1, 2])\nplt.show()"
+    notebook = new_notebook(cells=[new_code_cell(CELL), new_code_cell(drawing)])
+    NotebookClient(notebook, kernel_name="python3", resources={"metadata": {"path": str(ROOT)}}).execute()
+    assert ["image/png" in output.data for output in notebook.cells[1].outputs] == [True]
