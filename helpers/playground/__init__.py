@@ -95,8 +95,8 @@ def play(
             were trained "with the answer" (True: all). The others see no later letter in encoder and cross-attention,
             the two masks of chapter 5. A switch in the view changes it.
         carry_weights: whether the numbers travel in this view. False: it takes them from another view in the same page.
-        precision: "float32", or "float16" for half the size; then the view runs the model rounded to float16. For the
-            models of chapters 4 and 5 that moves no logit by more than 0.005 and no probability by more than 0.0005.
+        precision: "float32", or "float16" for half the size; then the view runs the model rounded to float16 (on one
+            word and one sentence, models like those of chapters 4 and 5 moved by 0.005 in a logit at most).
         title: what a screen reader calls the view.
 
     Returns:
