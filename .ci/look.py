@@ -182,8 +182,32 @@ MEASURE = """() => {
     seen.hidden = slide.querySelectorAll('.hidden').length;
     seen.notes = slide.querySelectorAll('aside.notes').length;
     seen.title = (slide.querySelector('h1, h2') || {innerText: ''}).innerText;
+    // For a deck written by hand: words of prose, rows of the longest listing, sizes of text, keys that show nothing.
+    seen.written = slide.hasAttribute('data-markdown');
+    const words = document.createTreeWalker(slide, NodeFilter.SHOW_TEXT), sizes = new Set();
+    seen.words = 0;
+    while (words.nextNode()) {
+        const {parentElement: parent, data} = words.currentNode;
+        if (!data.trim() || parent.closest('aside, script, mjx-container, .view')) continue;
+        sizes.add(Math.round(parseFloat(getComputedStyle(parent).fontSize)));
+        if (!parent.closest('pre, h1, h2, table')) seen.words += data.trim().split(/\\s+/).length;
+    }
+    seen.sizes = [...sizes].sort((a, b) => a - b);
+    seen.rows = Math.max(0, ...[...slide.querySelectorAll('pre')].map(pre => pre.innerText.trimEnd().split('\\n').length));
+    const shows = part => part.getBoundingClientRect().width * part.getBoundingClientRect().height > 0;
+    seen.empty = [...slide.querySelectorAll('.fragment')].filter(
+        part => !shows(part) && ![...part.querySelectorAll('*')].some(shows)).length;
     return seen;
 }"""
+
+
+def too_much(seen):
+    """Return what a slide written by hand has too much of."""
+    limits = {"words": 40, "rows": 12, "empty": 0}
+    wrong = [f"{seen[name]} {name}, not {most}" for name, most in limits.items() if seen[name] > most]
+    if len(seen["sizes"]) > 3 or min(seen["sizes"], default=24) < 24:
+        wrong.append(f"text of {seen['sizes']} pixels, not three sizes from 24 on")
+    return wrong
 
 
 def look_at_slides(chromium):
@@ -219,13 +243,21 @@ def look_at_slides(chromium):
                     wrong.append(f"{where} has text of {seen['smallest']:.1f} pixels")
                 if not all(seen["arcs"]):
                     wrong.append(f"{where}: BertViz has drawn nothing")
+                wrong += [f"{where}: {what}" for what in too_much(seen)] if seen["written"] else []
             wrong += [v for v in violations(page) if any(r in v for r in ("image-alt", "color-contrast"))]
         lowest, smallest = max(m["bottom"] for m in measured), min(m["smallest"] for m in measured)
         arcs, hidden = sum(sum(m["arcs"]) for m in measured), sum(m["hidden"] for m in measured)
         notes = sum(m["notes"] for m in measured)
         print(f"{path.name:12} {number:6}  {notes:10}  {lowest:12.0f}  {smallest:13.1f}  {arcs:13}  {hidden:10}")
-        if not 30 <= number <= 45:
-            wrong.append(f"{number} slides, not 30 to 45")
+        least, most = (25, 32) if measured[0]["written"] else (30, 45)
+        if not least <= number <= most:
+            wrong.append(f"{number} slides, not {least} to {most}")
+        if measured[0]["written"]:
+            words, rows = sorted(m["words"] for m in measured), max(m["rows"] for m in measured)
+            sizes = sorted({size for m in measured for size in m["sizes"]})
+            print(
+                f"    words: median {words[number // 2]}, most {words[-1]}; rows: most {rows}; pixels of text: {sizes}"
+            )
         wrong_decks[f"slides/{path.name}"] = wrong
     return wrong_decks
 

@@ -1,4 +1,4 @@
-"""Slides: how many, what is on them, and that answers are in the notes only. `make look` measures them in a browser."""
+"""Decks written by hand: what they fetch from the notebooks, and what fails the build. `make look` measures them."""
 
 import re
 
@@ -7,91 +7,96 @@ import pytest
 import slides
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-
-@pytest.fixture(scope="module", params=chapters.chapters(), ids=lambda path: path.stem)
-def deck(request):
-    notebook = chapters.read(request.param)
-    return notebook, slides.slides(notebook)
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAIAAAABCAYAAAD0In+KAAAAEUlEQVR4nGP4z8DwHwQZoAwAP9QF+xtDBFkAAAAASUVORK5CYII="  # 2 by 1
+WRITTEN = [path for path in chapters.chapters() if slides.written(path).exists()]
 
 
-def test_a_chapter_has_30_to_45_slides_each_with_notes(deck):
-    _, parts = deck
-    assert 30 <= len(parts) <= 45
-    assert all('<aside class="notes">' in part for part in parts)
-
-
-def test_every_section_and_every_figure_is_on_a_slide(deck):
-    notebook, parts = deck
-    shown = "".join(re.sub(r"<aside.*?</aside>", "", part, flags=re.S) for part in parts)
-    cells = [cell for cell in notebook.cells if chapters.slide_type(cell) != "skip"]
-    figures = sum("image/png" in o.get("data", {}) for c in cells if c.cell_type == "code" for o in c.outputs)
-    assert shown.count("<img ") == figures and 'alt=""' not in shown and 'alt="Figure"' not in shown
-    assert shown.count("<iframe") == sum(map(chapters.has_view, cells))
-    for cell in cells:
-        if cell.cell_type == "markdown" and (heading := re.match(r"## (.+)", cell.source)) and heading[1] != "Setup":
-            assert slides.markdown_inline(heading[1]) in shown, heading[1]
-
-
-def test_answers_stand_in_the_notes_and_nothing_is_asked_of_the_network(deck):
-    _, parts = deck
-    asked = [part for part in parts if re.search(r"<h2>Predict first|Predict first[.:]?</strong>", part)]
-    assert asked
-    for part in asked:
-        shown = re.sub(r"<aside.*?</aside>", "", part, flags=re.S)
-        assert "<details" not in shown and "<summary" not in shown
-    assert not re.findall(r'(?:src|rel="stylesheet" href)="https?:', "".join(parts))
-
-
-def test_a_unit_is_prose_with_the_code_it_introduces():
-    notebook = new_notebook(
+def a_notebook():
+    about = {"image/png": {"alt": "A line that rises & falls."}}
+    picture = new_output("display_data", {"image/png": PIXEL, "text/plain": "F"}, metadata=about)
+    source = "def f(x):\n    y = x + 1\n    return y\n\n\nprint(f(1))\nassert f(1) == 2"
+    printed = [new_output("stream", text="one\ntwo <b>\nthree\n")]
+    return new_notebook(
         cells=[
-            new_markdown_cell("## 1.1 Sum\n\nAdd.", metadata={"slideshow": {"slide_type": "slide"}}),
-            new_code_cell("print(1 + 1)", outputs=[new_output("stream", text="2\n")]),
-            new_markdown_cell("Now subtract."),
-            new_code_cell("assert 2 - 1 == 1"),
-            new_markdown_cell("**Remember: adding and subtracting undo one another.**"),
-            new_markdown_cell("## Exercises", metadata={"slideshow": {"slide_type": "skip"}}),
+            new_markdown_cell("# 1. Title"),
+            new_code_cell(source, metadata={"tags": ["sum"]}, outputs=printed),
+            new_code_cell("plot()", metadata={"tags": ["line", "nbval-ignore-output"]}, outputs=[picture]),
+            new_code_cell("1", metadata={"tags": ["twice"]}),
+            new_code_cell("2", metadata={"tags": ["twice"]}),
         ]
     )
-    units, takeaways = slides.units(notebook)
-    assert [(unit.title(), len(unit.code), unit.leads) for unit in units] == [("1.1 Sum", 1, True), ("", 1, False)]
-    assert takeaways == {"1.1 Sum": "**Remember: adding and subtracting undo one another.**"}
-    assert units[0].weight() > units[1].weight()
 
 
-def test_what_is_said_of_a_figure_is_found_behind_an_assertion():
-    figure = new_code_cell("plot()")
-    figure.outputs = [new_output("display_data", {"image/png": "", "text/plain": "<Figure>"})]
-    cells = [
-        new_markdown_cell("## 1.1 A section"), figure, new_markdown_cell("As an assertion:"),
-        new_code_cell("assert True"), new_markdown_cell("See the line rise."),
-        new_code_cell("print(1)"), new_markdown_cell("See something else."),
+@pytest.mark.parametrize("path", WRITTEN, ids=lambda path: path.stem)
+def test_a_written_deck_finds_its_cells_has_25_to_32_slides_with_notes_and_asks_nothing_of_the_network(path):
+    parts = slides.slides(path, chapters.read(path))
+    assert 25 <= len(parts) <= 32
+    assert all("\nNote:\n" in part and re.search(r"^##? ", part, flags=re.M) for part in parts)
+    whole = "".join(parts)
+    assert "{{" not in re.sub(r"<pre.*?</pre>", "", whole, flags=re.S)
+    assert 'alt=""' not in whole and 'alt="Figure"' not in whole
+    assert not re.findall(r'(?:src|href)="https?:', whole)
+    assert sum('class="predict"' in part and "next fragment" in part for part in parts) >= 3
+
+
+def test_code_output_and_figures_come_from_the_cell_with_the_tag():
+    text = slides.filled("{{code: sum}}\n{{output: sum: two ... three}}\n{{figure: line: 50%}}", a_notebook())
+    shown = re.sub(r"</?span[^>]*>", "", text)
+    assert "def f(x):\n    y = x + 1" in shown and "print(f(1))" in shown and "assert" not in shown
+    assert '<pre class="out">two &lt;b&gt;\nthree</pre>' in shown
+    assert 'alt="A line that rises &amp; falls."' in text and "--ratio: 2.0000" in text
+    assert text.count("cover fragment") == 1 and "left: 50%; width: 50%" in text
+
+
+def test_some_lines_of_code_lose_their_indent():
+    code = re.sub(r"<[^>]+>", "", slides.filled("{{code: sum: y = ... return}}", a_notebook()))
+    assert code == "y = x + 1\nreturn y"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{{code: product}}", "0 cells have the tag 'product'; a slide needs exactly one"),
+        ("{{code: twice}}", "2 cells have the tag 'twice'"),
+        ("{{output: line}}", "the cell 'line' prints nothing"),
+        ("{{figure: sum}}", "the cell 'sum' has 0 pictures"),
+        ("{{view: sum}}", "the cell 'sum' has 0 views"),
+        ("{{code: sum: z = ... return}}", "the cell 'sum' has no lines 'z = ... return' any more"),
+        ("{{table: sum}}", "there are figure, code, output and view, and no table"),
+    ],
+)
+def test_what_is_not_there_fails_the_build_in_a_sentence_that_names_the_slide(text, message, tmp_path, monkeypatch):
+    monkeypatch.setattr(slides, "DECKS", tmp_path)
+    monkeypatch.setattr(chapters, "ROOT", tmp_path)
+    (tmp_path / "01.md").write_text(f"# One\n---\n## Two\n\n{text}\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=re.escape(f"01.md, slide 2: {message}")):
+        slides.slides(chapters.chapters()[0], a_notebook())
+
+
+def test_what_a_room_cannot_read_fails_the_build():
+    notebook = a_notebook()
+    notebook.cells[1].source = "\n".join(f"x{i} = {i}" for i in range(13))
+    with pytest.raises(ValueError, match="13 lines of up to 8 characters, not 12 of 80"):
+        slides.filled("{{code: sum}}", notebook)
+
+
+def test_long_lines_of_code_are_broken_and_their_shapes_go_above():
+    row = "    x = f(" + "a, " * 22 + "b)  # (B, T, d_model) → (B, T, d_ff)"
+    assert slides.broken([row]) == ["    # (B, T, d_model) → (B, T, d_ff)", row.split("  # ")[0]]
+    assert max(map(len, slides.broken([f"y = ({'a, ' * 40})"]))) <= slides.COLUMNS
+
+
+def test_a_formula_is_kept_from_markdown_and_code_from_being_a_formula():
+    whole = slides.slide(
+        "## $a_i$ and $b_i$\n\n$$\nx < \\\\\n  y_1\n$$\n\n`$HOME` costs\n\nNote:\nSay $c$.", new_notebook()
+    )
+    assert re.findall(r'data-(\w+)="([^"]*)"', whole.split("<script")[1]) == [
+        ("inline", "a_i"), ("inline", "b_i"), ("display", "x &lt; \\\\ y_1"), ("inline", "c"),
     ]  # fmt: skip
-    found, _ = slides.units(new_notebook(cells=cells))
-    assert [unit.caption for unit in found] == ["See the line rise.", "", "", ""]
+    assert "`$HOME`" in whole
 
 
-def test_a_folded_answer_never_reaches_the_slide_and_its_question_does():
-    text = "**Predict first.** Does it grow?\n\n<details><summary>Answer</summary>\n\nIt shrinks.\n\n</details>"
-    kept, left_out = slides.on_slide(text, room=10)
-    assert kept == ["**Predict first.** Does it grow?"] and left_out
-    kept, _ = slides.on_slide("<details><summary>Predict first: does it grow?</summary>\n\nNo.\n\n</details>", room=10)
-    assert kept == ["**Predict first: does it grow?**"]
-
-
-def test_prose_is_cut_between_sentences_and_formulas_stay():
-    kept, left_out = slides.on_slide("One is one. Two is two.\n\n$$a = b$$\n\nThree is three.", room=12)
-    assert kept == ["One is one.", "$$a = b$$"] and left_out
-
-
-def test_long_code_and_long_output_are_shortened_and_say_so():
-    long = "\n".join(["def f():", *(f"    x{i} = {i}" for i in range(20)), "", "def g():", *["    pass"] * 30])
-    shown = slides.shown_code(long)
-    assert len(shown.splitlines()) <= slides.LONGEST_CODE and shown.endswith("# ... (goes on in the notebook)")
-    assert slides.shown_code("a = 1\n\n\n\nb = 2") == "a = 1\n\nb = 2"
-    assert slides.shortened("\n".join("abcdef"), 4).splitlines() == ["a", "b", "c", "..."]
-
-
-def test_a_progress_bar_is_not_printed():
-    text = " 50%|█████     | 1/2\r100%|██████████| 2/2 [00:01<00:00]\nloss 0.5\n"
-    assert slides.printed(new_code_cell("fit()", outputs=[new_output("stream", text=text)])) == "loss 0.5"
+def test_what_the_next_key_shows_is_a_fragment():
+    whole = slides.slide("## One\n\nQuestion?\n\n. . .\nAnswer.\n\n. . .\nWhy.\n\nNote:\nWait.", new_notebook())
+    assert whole.count('<div class="next fragment">') == whole.count("</div>") == 2
+    assert whole.index("Answer.") < whole.index("Why.") < whole.index("Note:")
