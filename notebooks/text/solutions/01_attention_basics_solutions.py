@@ -50,17 +50,18 @@ device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 # %%
 import math
 
+from helpers.attention import scaled_dot_product_attention
 from helpers.checks import attention_basics as checks
 
 print("checks:", len([name for name in dir(checks) if name.startswith("check_")]))
 
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# ## Exercise 1 · softmax
+# ## Exercise 1 · a softmax that does not overflow
 #
-# Subtract the largest score of each row. This multiplies numerator and denominator by the same number
-# $e^{-\max}$, so the result stays. Now the largest exponent is 0, and nothing overflows; the sum is at least 1, so nothing
-# is divided by zero. `amax` gives the values only, `keepdim=True` keeps the axis for broadcasting.
+# Subtract the largest score of each row. This multiplies numerator and denominator by the same number $e^{-\max}$, so the
+# result stays. Now the largest exponent is 0, and nothing overflows; the sum is at least 1, so nothing is divided by zero.
+# `amax` gives the values only, `keepdim=True` keeps the axis for broadcasting.
 
 # %%
 def softmax(scores):
@@ -72,47 +73,10 @@ assert checks.check_softmax(softmax)
 
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# ## Exercise 2 · scaled dot-product attention
+# ## Exercise 2 · padding mask for a batch
 #
-# Two lines deserve a word. The forbidden scores become the lowest *finite* number: in a row that is masked throughout,
-# all scores are then equal and the softmax is an even average instead of NaN. The second `masked_fill` turns that
-# average into zeros. In all other rows it changes nothing, because their forbidden weights are 0 already.
-
-# %%
-def my_attention(query, key, value, mask=None):
-    scores = (
-        query @ key.transpose(-2, -1) / math.sqrt(query.size(-1))
-    )  # (..., T_q, d_k) → (..., T_q, T_k)
-    if mask is not None:
-        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
-    weights = scores.softmax(dim=-1)
-    if mask is not None:
-        weights = weights.masked_fill(~mask, 0.0)
-    return weights @ value, weights  # (..., T_q, d_v), (..., T_q, T_k)
-
-
-assert checks.check_attention(my_attention)
-
-
-# %% [markdown] slideshow={"slide_type": "slide"}
-# ## Exercise 3 · causal mask
-#
-# A column of positions (the queries) against a row of positions (the keys): broadcasting compares every pair.
-# `torch.ones(length, length, dtype=torch.bool).tril()` is the same.
-
-# %%
-def causal_mask(length):
-    position = torch.arange(length)
-    return position.unsqueeze(1) >= position  # (length, 1) >= (length,) → (length, length)
-
-
-assert checks.check_causal_mask(causal_mask)
-
-
-# %% [markdown] slideshow={"slide_type": "slide"}
-# ## Exercise 4 · padding mask for a batch
-#
-# The same trick with three axes. "Less than" and not "at most": a sequence of length 1 has its only token at position 0.
+# Every position against every length, by broadcasting. "Less than" and not "at most": a sequence of length 1 has its only
+# token at position 0.
 
 # %%
 def padding_mask(lengths, max_length):
@@ -124,59 +88,96 @@ assert checks.check_padding_mask(padding_mask)
 
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# ## Exercise 5 · layer norm
+# ## Exercise 3 · a sliding window
 #
-# All over the last axis; the mean of the squares, which divides by d_model; ε under the root.
+# `back` says how many places before the query the key stands. Negative numbers are the future, 0 is the token itself. With
+# a window of `width` tokens the furthest allowed is `width - 1` back.
 
 # %%
-def my_layer_norm(x, weight, bias, eps):
-    centred = x - x.mean(dim=-1, keepdim=True)  # (..., d_model) - (..., 1)
-    variance = (centred**2).mean(dim=-1, keepdim=True)  # (..., d_model) → (..., 1)
-    return weight * centred / torch.sqrt(variance + eps) + bias
+def sliding_window(length, width):
+    position = torch.arange(length)
+    back = position.unsqueeze(1) - position  # (length, 1) - (length,) → (length, length)
+    return (back >= 0) & (back < width)
 
 
-assert checks.check_layer_norm(my_layer_norm)
+assert checks.check_sliding_window(sliding_window)
 
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# ## Exercise 6 · position encoding
+# ## Exercise 4 · a price for distance
 #
-# One column of angles for each pair. With an odd width there is one sine more than there are cosines: the slice
-# `[:, : d_model // 2]` takes exactly as many angles as there are odd columns.
+# The same `back`, times minus the slope of each head. The mask comes last: multiplying a distance of infinity by a slope
+# of 0 would give NaN. The paper takes slopes that halve from head to head, 1/2, 1/4, 1/8, ...
 
 # %%
-def position_encoding(length, d_model):
-    position = torch.arange(length).unsqueeze(1)  # (length, 1)
-    angle = position / 10000 ** (torch.arange(0, d_model, 2) / d_model)  # (length, ⌈d_model/2⌉)
-    encoding = torch.empty(length, d_model)
-    encoding[:, 0::2] = angle.sin()
-    encoding[:, 1::2] = angle[:, : d_model // 2].cos()
-    return encoding
+def distance_bias(slopes, length):
+    position = torch.arange(length, device=slopes.device)
+    back = position.unsqueeze(1) - position  # (length, length)
+    bias = -slopes.view(-1, 1, 1) * back  # (H, 1, 1) * (length, length) → (H, length, length)
+    return bias.masked_fill(back < 0, -math.inf)
 
 
-assert checks.check_position_encoding(position_encoding)
+assert checks.check_distance_bias(distance_bias)
+
+# %% [markdown]
+# Look at what it does to four equal scores: what is nearer gets more, and what is later gets nothing.
+
+# %%
+print(distance_bias(torch.tensor([0.5]), 4)[0].softmax(dim=-1))
 
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# ## Exercise 7 · the block
+# ## Exercise 5 · rotary positions
 #
-# In both orders the second half starts from the *new* `x`. In pre-norm the sum is taken with `x` itself, which has not
-# been normalised: that is the straight way for the gradient.
+# Each pair is turned by its own angle. The angles are a table, positions by pairs. `stack` puts the two numbers of a pair
+# side by side on a new last axis, and `flatten(-2)` lays the pairs in a row again.
 
 # %%
-def my_block(x, attend, feed_forward, norm_1, norm_2, norm_first):
-    if norm_first:
-        x = x + attend(norm_1(x))
-        return x + feed_forward(norm_2(x))
-    x = norm_1(x + attend(x))
-    return norm_2(x + feed_forward(x))
+def rotate(x, positions):
+    a, b = x[..., 0::2], x[..., 1::2]  # (..., T, d) → (..., T, d/2), two of them
+    pairs = torch.arange(0, x.size(-1), 2, device=x.device)
+    omega = 10000 ** (-pairs / x.size(-1))  # (d/2,)
+    angle = positions.unsqueeze(1) * omega  # (T, 1) * (d/2,) → (T, d/2)
+    turned = a * angle.cos() - b * angle.sin(), a * angle.sin() + b * angle.cos()
+    return torch.stack(turned, dim=-1).flatten(-2)  # (..., T, d/2, 2) → (..., T, d)
 
 
-assert checks.check_block(my_block)
+assert checks.check_rotate(rotate)
+
+# %% [markdown]
+# Why it works: turning the query by $p\,\omega$ and the key by $r\,\omega$ leaves between them the angle $(p - r)\,\omega$
+# and what there was before. So the dot product of *one* query with *one* key, put at all places, depends on the distance
+# alone: every diagonal is constant. Unlike the sines that are added to the tokens, this holds for any query and key.
+
+# %%
+generator = torch.Generator().manual_seed(0)
+query, key = torch.randn(2, 8, generator=generator)
+places = torch.arange(20)
+scores = rotate(query.expand(20, 8), places) @ rotate(key.expand(20, 8), places).T  # (20, 20)
+for distance in range(-19, 20):
+    along = scores.diagonal(distance)
+    assert along.max() - along.min() < 1e-4
 
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# ## Exercise 8 · the leak test
+# ## Exercise 6 · go on where you stopped
+#
+# Query $i$ stands at position $T_k - T_q + i$, so the triangle is shifted to the right by $T_k - T_q$. The bare `tril()` is
+# aligned at the upper left corner, and so is `is_causal=True` of PyTorch's function: with one query and many keys it
+# would let the newest token see only the very first. No error says so.
+
+# %%
+def continue_attention(query, key, value):
+    T_q, T_k = query.size(-2), key.size(-2)
+    mask = torch.ones(T_q, T_k, dtype=torch.bool, device=query.device).tril(T_k - T_q)
+    return scaled_dot_product_attention(query, key, value, mask)[0]
+
+
+assert checks.check_continue_attention(continue_attention)
+
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## Exercise 7 · the leak test
 #
 # Each position from the second on is changed in turn, and all outputs before it are compared. A copy is changed, never
 # `x` itself. `bool(...)` turns a tensor with one boolean into Python's `True` or `False`.
@@ -194,6 +195,30 @@ def leaks(attend, x):
 
 
 assert checks.check_leaks(leaks)
+
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## Exercise 8 · attention in blocks
+#
+# All exponentials so far count from the largest score so far, $m$. When a block brings a larger one, $m'$, everything
+# kept must be multiplied by $e^{m - m'}$: that is what `kept` does. At first $m = -\infty$, so `kept` is 0 and the zeros
+# stay zeros. In the end the sum of weighted values is divided by the sum of the exponentials: the softmax, done last.
+
+# %%
+def attention_in_blocks(query, blocks):
+    largest = torch.full((len(query), 1), -math.inf)
+    total, output = torch.zeros(len(query), 1), torch.zeros(len(query), blocks[0][1].size(-1))
+    for key, value in blocks:
+        scores = query @ key.T / math.sqrt(query.size(-1))  # (T_q, n)
+        new = torch.maximum(largest, scores.amax(dim=-1, keepdim=True))  # (T_q, 1)
+        kept, exps = (largest - new).exp(), (scores - new).exp()
+        total = kept * total + exps.sum(dim=-1, keepdim=True)  # (T_q, 1)
+        output = kept * output + exps @ value  # (T_q, d_v)
+        largest = new
+    return output / total
+
+
+assert checks.check_attention_in_blocks(attention_in_blocks)
 
 # %% [markdown]
 # Back to [chapter 1](../01_attention_basics.ipynb).
