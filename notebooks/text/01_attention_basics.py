@@ -82,7 +82,7 @@ print("PyTorch", torch.__version__)
 # **What does attention do that a Python dictionary does not?** A dictionary answers only if your key is exactly one of
 # its keys. Ask for something close, and you get nothing.
 
-# %%
+# %% tags=["dictionary"]
 prices = {"apple": 1.0, "pear": 2.0, "plum": 4.0}
 print(prices["pear"], prices.get("pear-plum hybrid"))
 
@@ -91,7 +91,7 @@ print(prices["pear"], prices.get("pear-plum hybrid"))
 # meets every **key**. The better a key matches, the larger the **weight** of its **value** in the answer. (The box named
 # softmax comes in a moment.)
 
-# %%
+# %% tags=["soft-lookup"]
 fruits, hybrid = list(prices), [0.0, 2.0, 1.0]  # twice as much pear as plum
 diagrams.soft_lookup(hybrid, torch.eye(3), [1.0, 2.0, 4.0], fruits, query_name="hybrid")
 show("A query meets three keys; softmax turns scores into weights, which mix three values.")
@@ -118,7 +118,7 @@ assert scores @ values > values.max()
 #
 # The largest score gets the largest weight, but every entry gets some. That makes the dictionary *soft*.
 
-# %%
+# %% tags=["softmax"]
 weights = scores.exp() / scores.exp().sum()
 print("weights:", weights, " sum:", weights.sum(), " answer:", weights @ values)
 assert torch.allclose(weights, scores.softmax(dim=0)) and weights.min() > 0
@@ -188,7 +188,7 @@ assert torch.allclose(output_sat, torch.tensor([0.11, 3.79]), atol=5e-3)
 # **How do you do it for all tokens at once?** With matrices. The drawing holds the same three tokens. Find the row of
 # "sat" in every matrix: it is your pencil's.
 
-# %%
+# %% tags=["attention-steps"]
 diagrams.attention_steps(X, Q, K, V, tokens)
 show("X becomes queries, keys, values; queries and keys give scores; their weights mix the values.")
 
@@ -209,7 +209,7 @@ assert torch.allclose(weights.sum(dim=-1), torch.ones(3))
 # Last, row $i$ of the weights averages the rows of $V$. Three lines make a function. Its comments say `...` for any
 # axes in front: a **batch**, for example, is several sequences computed at once, a tensor of shape (B, T, d_model).
 
-# %%
+# %% tags=["attention-first"]
 def attention(Q, K, V):
     scores = Q @ K.transpose(-2, -1)  # (..., T, d_k) @ (..., d_k, T) → (..., T, T)
     weights = scores.softmax(dim=-1)
@@ -223,7 +223,7 @@ assert torch.allclose(output[2], output_sat)
 # %% [markdown]
 # A **heat map** shows the weights at a glance. Rows are queries, columns are keys. Read one row from left to right.
 
-# %%
+# %% tags=["heat-map"]
 attention_heatmap(weights, tokens, title="Where each token looks (no scale yet)", values=True)
 show("Heat map of three queries and three keys; 'sat' gives 0.94 of its weight to 'cat'.")
 assert 0.93 < weights[2, 1] < 0.94 and weights[0].argmax() == 1
@@ -242,7 +242,7 @@ assert 0.93 < weights[2, 1] < 0.94 and weights[0].argmax() == 1
 #
 # </details>
 
-# %%
+# %% tags=["wrong-axis"]
 wrong = scores.softmax(dim=-2)
 print(tuple(wrong.shape), "sums of rows:", wrong.sum(dim=-1), "of columns:", wrong.sum(dim=-2))
 assert wrong.shape == weights.shape and torch.allclose(wrong.sum(dim=-2), torch.ones(3))
@@ -298,7 +298,7 @@ torch.testing.assert_close(F.scaled_dot_product_attention(Q, K, V, scale=1.0), o
 # should have variance $d_k$, and their ratio should be near 1. (`seed_everything(0)` makes the random numbers the same each
 # time.)
 
-# %%
+# %% tags=["variance"]
 seed_everything(0)
 for d_k in (1, 16, 256):
     q, k = torch.randn(20_000, d_k), torch.randn(20_000, d_k)
@@ -311,7 +311,7 @@ for d_k in (1, 16, 256):
 # scores grow, and watch the weights and their derivatives. A weight $w_i$ has the derivative $w_i (1 - w_i)$ with respect
 # to its own score, and $-w_i w_j$ with respect to another: in a one-hot row all of them are 0.
 
-# %%
+# %% tags=["one-hot"]
 for factor in (1, 4, 16):  # √d_k for d_k = 1, 16, 256
     scores = torch.tensor([0.5, -0.3, 1.2, 0.1]).mul(factor).requires_grad_()
     weights = scores.softmax(-1)
@@ -366,7 +366,7 @@ assert (runs[1024][:, 2] > 0.7).all() and all((run[:, 3] < 0.22).all() for run i
 # and at 1024 next to nothing: a tenth of the queries gets about five sixths of it all. The gradient does not die, it is
 # badly spread. Sort the queries of one seed and look.
 
-# %%
+# %% tags=["gradients"]
 _, ax = plt.subplots(figsize=(7.5, 4))
 for scaled, style, name in ((False, "--", "without the scale"), (True, "-", "with the scale")):
     ax.semilogy(gradients_at_queries(1024, scaled, seed=0), style, label=name)
@@ -399,7 +399,7 @@ assert 0.845 < weights[2, 1] < 0.855
 # up with a meaningless token, the **padding**, that nobody should attend to: the **padding mask**. A **mask** is a boolean
 # matrix, and `True` means "may attend".
 
-# %%
+# %% tags=["mask-gallery"]
 diagrams.mask_gallery(["the", "cat", "sat", "<PAD>"], padding="<PAD>")
 show("Four masks for 'the cat sat' and one padding token: none, causal, padding, and both together.")
 
@@ -421,7 +421,7 @@ assert torch.equal(padding, finished_attention.padding_mask(ids, pad_id=0))
 # a forbidden score becomes $-\infty$, and $e^{-\infty} = 0$. You also meet masks written as numbers that are *added* to
 # the scores, 0 where one may attend and $-\infty$ where not: the same mask in other clothes.
 
-# %%
+# %% tags=["masking"]
 scores = Q @ K.T / math.sqrt(2)
 masked = scores.masked_fill(~causal, float("-inf"))  # ~ is "not": fill where one may NOT attend
 weights = masked.softmax(dim=-1)
@@ -441,7 +441,7 @@ assert (weights[~causal] == 0).all() and torch.allclose(weights.sum(-1), torch.o
 #
 # </details>
 
-# %%
+# %% tags=["late-mask"]
 late = scores.softmax(dim=-1) * causal  # the mask after the softmax
 diagrams.late_mask(scores, tokens, causal)
 show("Mask before and after the softmax; after it, forbidden weights are 0 but rows sum to less than 1.")
@@ -453,7 +453,7 @@ assert (late[~causal] == 0).all() and late.sum(-1)[0] < 0.5
 # right. What finds this bug is the **leak test**: change one token, and ask which *outputs* move. Here "sat", the last,
 # changes. Nobody before it may notice.
 
-# %%
+# %% tags=["leak-test"]
 def causal_attend(X, late):
     scores = (X @ W_query) @ (X @ W_key).T / math.sqrt(2)
     early = scores.masked_fill(~causal, float("-inf")).softmax(-1)
@@ -487,7 +487,7 @@ assert broken[1].isnan().all() and two_values.grad.isnan().all()
 # instead of $-\infty$, then set the forbidden weights to exactly 0. This is the complete function. It also takes a number
 # of queries, $T_q$, that differs from the number of keys, $T_k$.
 
-# %%
+# %% tags=["attention"]
 def attention(Q, K, V, mask=None):
     scores = Q @ K.transpose(-2, -1)  # (..., T_q, d_k) @ (..., d_k, T_k) → (..., T_q, T_k)
     scores = scores / math.sqrt(Q.size(-1))
@@ -549,7 +549,7 @@ for queries, mask in ((q, None), (q, torch.ones(5, 5).tril() > 0), (q, random_ma
 #
 # </details>
 
-# %%
+# %% tags=["shuffled"]
 def self_attend(X):
     return attention(X @ W_query, X @ W_key, X @ W_value)[0]
 
@@ -615,7 +615,7 @@ print("distance 0, 1, 2, 3, 10:", products[0, [0, 1, 2, 3, 10]])
 # %% [markdown]
 # The encoding, one position a row, and the dot products of position 20 with all others:
 
-# %%
+# %% tags=["encoding-figure"]
 fig, (left, right) = plt.subplots(1, 2, figsize=(8.4, 3.6))
 image = left.imshow(encoding, cmap="viridis", aspect="auto", vmin=-1, vmax=1)
 fig.colorbar(image, ax=left)
@@ -689,7 +689,7 @@ patterns = {name: attention(query, key, key)[1] for name, (query, key) in choice
 # %% [markdown]
 # Rows are queries, columns are keys.
 
-# %%
+# %% tags=["patterns"]
 fig, axes = plt.subplots(2, 2, figsize=(8.6, 8))
 for ax, (name, matrix) in zip(axes.flat, patterns.items()):
     attention_heatmap(matrix, sentence, title=f"Pattern: {name}", ax=ax)
@@ -721,7 +721,7 @@ assert abs(attention_entropy(patterns["global"]).exp() - 8).max() < 1e-3
 # network**, the same for every token, computes. Call them *sublayers*. Around each stand two helpers: a **residual
 # connection** adds the sublayer's input to its output, $x + f(x)$, and a **layer norm** keeps the numbers at one size.
 
-# %%
+# %% tags=["blocks"]
 diagrams.blocks()
 show("Pre-norm and post-norm: attention and feed-forward, each with a bypass and a norm.")
 
@@ -809,7 +809,7 @@ class SingleHeadAttention(nn.Module):
 # %% [markdown]
 # Then the block itself, in both orders, line by line as in the drawing.
 
-# %%
+# %% tags=["block"]
 class Block(nn.Module):
     def __init__(self, d_model, d_ff, norm_first=True):
         super().__init__()
@@ -866,7 +866,7 @@ for norm_first in (True, False):
 # but learned. The model reads 8 pairs of a key and a value, then one of the keys as a question, and has to give its value.
 # Keys and values are ids from 0 to 15, drawn anew for every example, so that nothing can be learned by heart.
 
-# %%
+# %% tags=["look-up-task"]
 PAIRS, IDS = 8, 16
 
 
@@ -942,7 +942,7 @@ print(f"accuracy {train(model, seed=0, progress=True):.3f}")
 # %% [markdown] slideshow={"slide_type": "slide"}
 # **Where does it look?** Take one new list of pairs and ask for each of its keys in turn.
 
-# %%
+# %% tags=["look-up-map"]
 pairs, _, _ = make_examples(1, seed=5000)
 questions = pairs[0, :, 0].sort().values  # (8,)
 with torch.no_grad():
@@ -1017,7 +1017,7 @@ for name, (by, kind) in variants.items():
 # The same as a picture: one point a seed, a stroke for their mean, a dotted line for a guess among the eight values that
 # are present.
 
-# %%
+# %% tags=["controls"]
 title = "Attention finds the value; an average does not"
 interval_plot(accuracies, "accuracy on new examples", title, references={"1 of 8 values": 1 / 8})
 show("Points of five seeds: three variants near accuracy 1, two near one in eight.")
@@ -1050,7 +1050,7 @@ q, k, v = torch.randn(2, 6, 64), torch.randn(2, 6, 64), torch.randn(2, 6, 64)  #
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### Bug 1: attention for a batch
 
-# %%
+# %% tags=["bug-1"]
 def bug_1(q, k, v):
     weights = (q @ k.transpose(-2, -1) / q.size(-1) ** 0.5).softmax(dim=1)
     return weights @ v
@@ -1081,7 +1081,7 @@ exposes(equal_values_come_out_unchanged, bug_1, lambda q, k, v: attention(q, k, 
 #
 # `mask` is `True` where one may attend.
 
-# %%
+# %% tags=["bug-2"]
 def bug_2(q, k, v):
     mask = finished_attention.causal_mask(q.size(1))
     scores = q @ k.transpose(-2, -1) / math.sqrt(q.size(-1)) + mask * -1e9
@@ -1151,7 +1151,7 @@ exposes(tokens_are_normalised_alone, bug_3, LayerNorm(64))
 #
 # It even checks a shape.
 
-# %%
+# %% tags=["bug-4"]
 class Bug4(nn.Module):
     def __init__(self):
         super().__init__()
