@@ -3,8 +3,7 @@
     python data/en_ja/build.py            write every corpus file again, byte for byte the same
     python data/en_ja/build.py --check    compare with the files on disk; exit 1 when they differ
 
-Only the standard library is used. The grammar is in `actions.py`, `being.py` and `relatives.py`, the words
-in `lexicon.py`, what goes with what in `world.py`. This file draws sentences, splits them and checks them.
+Only the standard library is used. The grammar is in `grammar/`. This file draws sentences, splits them and checks them.
 """
 
 from __future__ import annotations
@@ -12,12 +11,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import actions
-import being
-import relatives
-from checks import LONGEST, LONGEST_TRAINED, SHORTEST, SIZES, Pair, check, statistics
-from words import Dice
-from world import HELD_OUT
+from grammar import actions, being, relatives
+from grammar.patterns import pattern
+from grammar.promises import LONGEST, LONGEST_TRAINED, SHORTEST, SIZES, Pair, check, statistics
+from grammar.words import Dice
+from grammar.world import HELD_OUT
 
 FOLDER = Path(__file__).resolve().parent
 SEED = 7
@@ -89,8 +87,22 @@ def build_corpus() -> dict[str, list[Pair]]:
     corpus = _split(dice, ordinary)
     corpus["longer"] = longer
     corpus["new"] = dice.shuffled([pair for found in new.values() for pair in found])
+    corpus["patterns"] = _unseen_patterns(dice, corpus, seen)
     check(corpus)
     return corpus
+
+
+def _unseen_patterns(dice: Dice, corpus: dict[str, list[Pair]], seen: dict) -> list[Pair]:
+    """Pairs as long as those of train, in whose pattern no sentence of train was written: words exchanged do not help."""
+    trained = {pattern(pair.english) for pair in corpus["train"]}
+    taken = {pair.japanese for pairs in corpus.values() for pair in pairs}
+    dice.richness, found = 1.0, []
+    while len(found) < SIZES["patterns"]:
+        pair = derive(dice)
+        fits = SHORTEST <= pair.length <= LONGEST_TRAINED and not pair.held_out and pair.japanese not in taken
+        if fits and pattern(pair.english) not in trained and _is_first(pair, seen):
+            found.append(pair)
+    return found
 
 
 def _is_first(pair: Pair, seen: dict[tuple[str, ...], Pair]) -> bool:

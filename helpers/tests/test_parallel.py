@@ -29,7 +29,7 @@ def test_the_corpus_is_what_the_script_builds():
 
 def test_sizes_and_lengths(corpus):
     assert {name: len(text) for name, text in corpus.items()} == {
-        "train": 20_000, "dev": 1_000, "test": 1_000, "longer": 1_000, "new": 1_000,
+        "train": 20_000, "dev": 1_000, "test": 1_000, "longer": 1_000, "new": 1_000, "patterns": 1_000,
     }  # fmt: skip
     lengths = {name: [len(s.split()) - 1 for s in text.source] for name, text in corpus.items()}  # without . or ?
     assert min(map(min, lengths.values())) == 3 and max(lengths["longer"]) == 16

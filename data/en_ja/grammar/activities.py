@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from lexicon import ANIMALS, GROWN_UPS, KIDS, NOUNS, PARENTS, PRODUCE, TIMES, VERBS
-from nouns import described, joined, noun_phrase, pick_adjective, place_phrase
-from people import owners_for
-from places import DESTINATIONS, PLACES, WHERE
-from qualities import BARRED
-from verbs import Clause
-from words import Dice, Phrase, en, ja, particle
-from world import DOES, DRINKS, EATS, GROWN_UP_OBJECTS, MOST, OBJECTS, USUAL_OBJECTS
+from .lexicon import ANIMALS, GROWN_UPS, KIDS, NOUNS, PARENTS, PRODUCE, TIMES, VERBS
+from .nouns import described, joined, noun_phrase, pick_adjective, place_phrase
+from .people import owners_for
+from .places import DESTINATIONS, PLACES, WHERE
+from .qualities import BARRED, PRAISE
+from .verbs import Clause
+from .words import Dice, Phrase, en, ja, particle
+from .world import DOES, DRINKS, EATS, GROWN_UP_OBJECTS, MOST, OBJECTS, TOGETHER, USUAL_OBJECTS
 
 # The verbs of people, one group for each construction, with how often each is drawn.
 WITH_OBJECT = {
@@ -36,7 +36,7 @@ _ASPECTS = {"habit": 30, "past": 50, "continuous": 34, "past continuous": 7, "wi
 SOCIABLE = ["go", "play", "walk", "swim", "run", "sing", "live"]
 TWO_OBJECTS = ["eat", "drink", "buy", "see", "make", "wash", "like", "want", "have_pet"]
 PREPOSITIONS = ["on", "under", "near", "in"]
-MEMORABLE = ["buy", "see", "make", "meet", "go", "come", "find", "write", "ride", "swim", "give", "show", "wash"]
+MEMORABLE = ["buy", "see", "make", "meet", "go", "come", "find", "write", "ride", "swim", "give", "show"]
 _OPEN = [("in", "garden"), ("in", "park"), ("on", "farm"), ("at", "zoo"), ("on", "mountain")]  # room enough to run
 _FEED = sorted({food for foods in EATS.values() for food in foods})
 
@@ -62,11 +62,12 @@ def add_time(dice: Dice, clause: Clause, probability: float = 0.42, sure: bool =
         return  # "not every morning" and "every morning not" would be two things
     if not tense or not (sure or dice.chance(min(0.9, probability * dice.richness))):
         return
-    if tense == "now" or (tense == "habit" and dice.chance(0.35)):
+    # よく 働く is "works hard" and よく 寝る "sleeps well": no "often" with these.
+    if tense == "now" or (tense == "habit" and clause.verb not in ("work", "sleep") and dice.chance(0.35)):
         words = en("now" if tense == "now" else "often")
         clause.adverb = Phrase(words, [ja("今/いま" if tense == "now" else "よく", words)])
     else:
-        clause.time = time_phrase(dice, tense, clause.verb)
+        clause.time = time_phrase(dice, tense, clause.verb if clause.aspect != "past continuous" else "")
         clause.time_first = dice.chance(0.4)
 
 
@@ -102,6 +103,8 @@ def choose_object(dice: Dice, verb: str, name: str, aspect: str) -> str:
         nouns = USUAL_OBJECTS[verb]
     elif aspect == "past" and verb == "have":
         nouns = ["car", "bicycle", "piano"]
+    elif aspect != "past" and verb == "see":  # to see people tomorrow is to meet them, and not 見る
+        nouns = [noun for noun in nouns if noun not in KIDS + GROWN_UPS]
     if name in KIDS and verb != "play_piano":
         nouns = [noun for noun in nouns if noun not in GROWN_UP_OBJECTS and (verb, noun) != ("write", "book")]
     return dice.pick([noun for noun in nouns if noun != name])
@@ -121,23 +124,32 @@ def _object_form(dice: Dice, verb: str, noun: str, clause: Clause, owners: list[
         return noun_phrase(dice, noun, dice.pick(["the", "a"]) if clause.aspect == "past" else "the")
     if verb == "like":
         entry = NOUNS[noun]
-        general = entry.mass or (entry.plural and dice.chance(0.4 if entry.kind == "thing" else 0.85))
-        return described(dice, noun, "general" if general else "topic", [owner for owner in owners if owner[-1] != "~"])
+        general = entry.mass or (entry.plural and dice.chance({"thing": 0.4, "animal": 0.85}.get(entry.kind, 1.0)))
+        owners = [owner for owner in owners if owner[-1] != "~"]
+        return described(dice, noun, "general" if general else "topic", owners, barred=("delicious",))
     if verb in ("eat", "drink", "buy", "make", "write", "want", "have", "have_pet"):
         owners = []  # "i ate his egg" is a quarrel, not an example
     use = {"want": "wanted object", "have": "owned object", "have_pet": "owned object"}.get(verb, "object")
     if clause.negative:
         use = "denied possession" if verb in ("have", "have_pet") else "denied object"
+        if verb == "ride":
+            use = "single object"
         if clause.aspect == "habit" and use == "denied object" and (NOUNS[noun].mass or NOUNS[noun].plural):
             use = "general"  # "he does not eat apples": none at all
     elif verb == "ride":
         use = "single object"
     elif clause.aspect == "habit" and verb not in ("want", "have", "have_pet"):
-        use = "usual object"
+        use = "general" if animal else "usual object"  # no mouse counts its apples
+    elif _is_gone(clause):
+        use = "eaten object"
     most = 2 if noun in ("car", "bicycle", "horse") else MOST.get(verb, 10)
     barred = BARRED["animal"] if animal else BARRED.get(verb, ())
+    if clause.negative:
+        barred += PRAISE
+    elif verb in ("eat", "drink") and clause.aspect not in ("past", "continuous"):
+        barred += ("delicious",)  # one tastes it first
     # "saw the cat under the table", but not with verbs that bring a place of their own.
-    modified = 0.08 if verb in ("see", "eat", "carry") and not animal else 0.0
+    modified = 0.08 if verb in ("see", "carry") and not animal else 0.0
     return described(
         dice, noun, use, owners, most=most, modified=modified, barred=barred, floating=VERBS[verb].particle != "に"
     )
@@ -157,11 +169,17 @@ def _two_objects(dice: Dice, verb: str, first: str, second: str, aspect: str) ->
             noun,
             own,
             plural=general and bool(entry.plural),
-            adjective=pick_adjective(dice, noun, 0.12, BARRED.get(verb, ())),
+            adjective="" if verb == "like" else pick_adjective(dice, noun, 0.12, BARRED.get(verb, ())),
         )
         dice.note("object", VERBS[verb].english[0], noun, phrase.heads)
         phrases.append(phrase)
     return joined(*phrases)
+
+
+def alike(noun: str, other: str) -> bool:
+    """True when the two are spoken of in one breath: a bus and a tree are not."""
+    kinds = {NOUNS[noun].kind, NOUNS[other].kind}
+    return kinds != {"thing"} or any({noun, other} <= set(group) for group in TOGETHER)
 
 
 def _places_for(name: str, verb: str, noun: str) -> list[tuple[str, str]]:
@@ -178,7 +196,7 @@ def _places_for(name: str, verb: str, noun: str) -> list[tuple[str, str]]:
     if verb == "wash":
         return [("on", "farm")] if noun == "horse" else [("in", "kitchen" if noun in PRODUCE else "garden")]
     if verb == "make" and noun not in ("cake", "bread"):
-        return [("in", "garden"), ("at", "school"), ("in", "room")]
+        return [("at", "school"), ("in", "room")]
     if verb == "ride" and noun != "bicycle":
         return [("on", "farm")] if noun == "horse" else []
     return PLACES.get(verb, [])
@@ -192,12 +210,12 @@ def activity(dice: Dice, name: str, verb: str, aspect: str, negative: bool = Fal
         others = [
             other for other in OBJECTS[verb] if NOUNS[other].kind == NOUNS[noun].kind and other not in (noun, name)
         ]
-        alike = NOUNS[noun].kind != "thing" or verb in ("buy", "want", "like")  # a bus and a tree are not
+        others = [other for other in others if alike(noun, other)]
         if (
             name not in ANIMALS + KIDS
             and others
             and verb in TWO_OBJECTS
-            and alike
+            and not negative  # "not A and B" would be も … も
             and dice.chance(0.12 * dice.richness)
         ):
             clause.object = _two_objects(dice, verb, noun, dice.pick(others), aspect)
@@ -213,22 +231,40 @@ def activity(dice: Dice, name: str, verb: str, aspect: str, negative: bool = Fal
         clause.destination = to_place(dice, dice.pick(["kitchen", "room", "garden", "house", "school"]), owners)
     elif verb in GIVING:
         add_recipient(dice, clause, name, owners)
-    elif places and (verb == "live" or dice.chance(min(0.9, 0.42 * dice.richness))):
+    elif places and (
+        verb == "live" or (verb, aspect) == ("sleep", "habit") or dice.chance(min(0.9, 0.42 * dice.richness))
+    ):
         mark = {"live": "に", "walk": "を"}.get(verb, "で")
+        if verb == "write" and noun == "book":
+            places = [("in", "library"), ("in", "room")]
         preposition, place = dice.pick(places)
         clause.place = place_phrase(dice, preposition, place, mark, owners)
-    if noun == "letter" and verb == "write" and dice.chance(0.22):
+    if noun == "letter" and verb == "write" and not clause.place and dice.chance(0.4):
         word, pencil = en("with"), noun_phrase(dice, "pencil", "a")
         clause.means = Phrase(word + pencil.english, pencil.japanese + [particle("で", word)])
-    if verb in SOCIABLE and not clause.object:
+    if verb in SOCIABLE and not (clause.object or clause.means):
         add_company(dice, clause, name, owners)
     if negative and aspect == "habit" and not (clause.object or clause.place or clause.destination):
         clause.negative = False  # "the monkeys do not sleep" would be news
     if verb not in FEELING and verb != "live":
-        too_short = aspect == "habit" and not clause.object and not clause.place and verb != "work"  # "they swim"
-        needs_time = too_short or (verb == "read" and aspect in ("habit", "past"))  # "they read books" has two readings
-        add_time(dice, clause, sure=needs_time and not clause.negative)
+        # "they swim" and "we buy three apples" ask: when? And "they read books" has two readings.
+        needs_time = (aspect == "habit" and not _is_custom(clause)) or (verb == "read" and aspect == "past")
+        if (verb, noun) != ("write", "book") or aspect == "continuous":  # nobody writes a book in a morning
+            add_time(dice, clause, sure=needs_time and not clause.negative)
     return clause
+
+
+def _is_custom(clause: Clause) -> bool:
+    """True when the simple present needs no time: what all of a kind do, and work."""
+    if clause.object:  # bare: "eats apples", "drinks water"
+        articles = ("the", "a", "an", "one", "two", "three", "four", "five", "six", "ten", "many", "this", "water")
+        return not any(word.text in articles for word in clause.object.english)
+    return clause.verb == "work" or (bool(clause.place) and clause.verb not in MOVING)
+
+
+def _is_gone(clause: Clause) -> bool:
+    """True when the object is gone by the time it is spoken of: nobody points at an egg that was eaten."""
+    return clause.verb in ("eat", "drink", "see") and clause.aspect == "past" and not clause.negative
 
 
 def to_place(dice: Dice, noun: str, owners: list[str], mark: str = "へ") -> Phrase:
@@ -243,11 +279,9 @@ def add_destination(dice: Dice, clause: Clause, owners: list[str]) -> None:
         clause.destination = Phrase(origin.english + goal.english, origin.japanese + goal.japanese)
         return
     if clause.verb == "come":
-        clause.destination = to_place(
-            dice,
-            dice.pick(["house", "house", "school", "library", "park", "town", "farm"]),
-            [o for o in owners if o[-1] != "~"] or ["my"],
-        )
+        # One "comes" to where the speaker is or belongs.
+        goal = dice.pick(["house", "house", "school", "library", "park", "town", "farm"])
+        clause.destination = to_place(dice, goal, [owner for owner in owners if owner in ("my", "our")])
     else:
         clause.destination = to_place(dice, dice.pick(DESTINATIONS), owners)
     if dice.chance(0.22 * dice.richness):
@@ -257,17 +291,19 @@ def add_destination(dice: Dice, clause: Clause, owners: list[str]) -> None:
 
 def add_recipient(dice: Dice, clause: Clause, name: str, owners: list[str]) -> None:
     """Say what is given or shown, and to whom (に)."""
+    # To my own people and animals it would be くれる and not あげる, and to a teacher 差し上げる.
+    givers = [owner for owner in owners if owner[-1] == "~" or owner in ("his", "her")]
     if clause.verb == "give" and (clause.aspect == "habit" or dice.chance(0.4)):
         animal = dice.pick([animal for animal in EATS if animal not in ("mouse", "bear")])
-        noun, whom = dice.pick(EATS[animal]), described(dice, animal, "topic", owners)
+        noun, whom = dice.pick(EATS[animal]), described(dice, animal, "topic", givers)
     else:
         noun = choose_object(dice, clause.verb, name, "past")
         people = ["boy", "girl", "child", "woman", "man", "student"]
         if clause.verb == "show":
             people += ["teacher", "friend"] + (["mother", "father"] if name not in ("we", "they", "you") else [])
             allowed = owners
-        else:  # to my own people it would be くれる and not あげる, and to a teacher 差し上げる
-            allowed = [owner for owner in owners if owner[-1] == "~" or owner in ("his", "her")]
+        else:
+            allowed = givers
             people += ["friend"] if allowed else []
         person = dice.pick([p for p in people if p != name])
         whom = described(dice, person, "topic", allowed)
@@ -278,5 +314,5 @@ def add_recipient(dice: Dice, clause: Clause, name: str, owners: list[str]) -> N
 
 def animal_verbs(name: str) -> list[str]:
     verbs = [verb for verb, animals in DOES.items() if name in animals]
-    verbs += ["sing_bird"] * 2 * (name == "bird")
+    verbs += ["sing_bird"] * 3 * (name == "bird")
     return verbs + ["eat"] * 3 * (name in EATS) + ["drink"] * (name in DRINKS)

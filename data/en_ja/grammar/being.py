@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from activities import time_phrase
-from clauses import Sentence, finish, topic
-from lexicon import ADJECTIVES, ANIMALS, NOUNS, PARENTS, PRODUCE
-from nouns import adjective_form, described, joined, noun_phrase, pick_adjective, pick_number, place_phrase
-from people import subject_phrase
-from places import PLACE_PREPOSITIONS, WHERE
-from qualities import ADJECTIVE_PAIRS, ADJECTIVES_OF, COLOURS, PASSING, QUALITIES
-from verbs import be, masu, nominal, quality
-from words import Dice, EnglishWord, JapaneseWord, Phrase, en, ja, particle
+from .activities import alike, time_phrase
+from .clauses import Sentence, finish, topic
+from .lexicon import ADJECTIVES, ANIMALS, NOUNS, PARENTS, PRODUCE
+from .nouns import adjective_form, described, joined, noun_phrase, pick_adjective, pick_number, place_phrase
+from .people import subject_phrase
+from .places import PLACE_PREPOSITIONS, WHERE
+from .qualities import ADJECTIVE_PAIRS, ADJECTIVES_OF, COLOURS, PASSING, QUALITIES
+from .verbs import be, masu, nominal, quality
+from .words import Dice, EnglishWord, JapaneseWord, Phrase, en, ja, particle
 
 ALL_OWNERS = ["my", "our", "his", "her"]
 STANDING = ["tree", "piano", *PLACE_PREPOSITIONS]  # what stands somewhere does so today as well
-_PREPOSITIONS = ["on", "under", "near", "in"]
+_SMALL = ["room", "kitchen", "house", "tree", "garden"]
+_NARROW = ["table", "chair", "box", "bag", "car"]  # no room for six cats
 
 
 def be_there(animate: bool, past: bool, verb: list[EnglishWord], negation: list[EnglishWord]) -> list[JapaneseWord]:
@@ -26,7 +27,8 @@ def existing(dice: Dice) -> Sentence:
     """There is … somewhere. In Japanese the place comes first, with に, and "no" is the ending of the verb."""
     noun = dice.pick(
         [n for n in WHERE if n not in PARENTS + ["teacher", "doctor", "friend", "station", "river", "mountain"]]
-        + ["book", "book", "book", "book", "chair", "hat", "box"]
+        + ["book"] * 8
+        + ["chair", "hat", "box"]
     )  # so that 十 冊 and 二 つ come up
     entry, spot = NOUNS[noun], dice.pick(WHERE[noun])
     past, asking = noun not in STANDING and dice.chance(0.25), dice.chance(0.12)
@@ -36,15 +38,24 @@ def existing(dice: Dice) -> Sentence:
         what = noun_phrase(dice, noun, "no", plural=bool(entry.plural))
         denied = what.english[:1]
     elif entry.plural and dice.chance(0.62):
-        number = "many" if asking or dice.chance(0.2) else pick_number(dice, noun)
+        most = 3 if spot[1] in _NARROW else 6 if entry.animate and spot[1] in _SMALL else 10
+        many = most > 3 and (asking or dice.chance(0.2))
+        number = "many" if many else pick_number(dice, noun, most)
         others = [
-            n for n in WHERE if NOUNS[n].kind == entry.kind and NOUNS[n].plural and n != noun and spot in WHERE[n]
+            n
+            for n in WHERE
+            if NOUNS[n].kind == entry.kind
+            and NOUNS[n].plural
+            and n != noun
+            and spot in WHERE[n]
+            and alike(noun, n)
+            and not {"bear", "monkey"} & {noun, n}  # no cows beside them
         ]
         if others and number not in ("many", "one") and dice.chance(0.12 * dice.richness):
             other = dice.pick(others)
             what = joined(
                 noun_phrase(dice, noun, "", number=number),
-                noun_phrase(dice, other, "", number=pick_number(dice, other)),
+                noun_phrase(dice, other, "", number=pick_number(dice, other, most)),
             )
         else:
             what = noun_phrase(
@@ -154,23 +165,9 @@ def describing(dice: Dice) -> Sentence:
         subject, past = _plain_subject(dice, noun), second in PASSING and dice.chance(0.3)
         return copula(subject, saying_two(dice, first, second, noun, subject, past), past)
     adjective = dice.pick(
-        [
-            *QUALITIES,
-            "busy",
-            "busy",
-            "busy",
-            "young",
-            "young",
-            "expensive",
-            "expensive",
-            "heavy",
-            "heavy",
-            "cold",
-            "cold",
-            "cold",
-            "cute",
-            "sweet",
-        ]
+        [*QUALITIES]
+        + "busy busy busy young young expensive expensive heavy heavy cute sweet interesting interesting".split()
+        + ["cold"] * 9  # so that 冷たく comes up
     )
     noun = dice.pick(QUALITIES[adjective])
     person = NOUNS[noun].kind in ("adult", "kid")

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-SIZES = {"train": 20_000, "dev": 1_000, "test": 1_000, "longer": 1_000, "new": 1_000}
+from .patterns import pattern
+
+SIZES = {"train": 20_000, "dev": 1_000, "test": 1_000, "longer": 1_000, "new": 1_000, "patterns": 1_000}
 SHORTEST, LONGEST_TRAINED, LONGEST = 3, 12, 16  # English words, without the final punctuation
 RAREST = {"english": 20, "japanese": 20, "romaji": 5}  # every word is seen at least so often in train
 
@@ -65,6 +67,9 @@ def check(corpus: dict[str, list[Pair]]) -> None:
             )
         promise(len({pair.english for pair in pairs}) == len(pairs), f"pairs of {name} are distinct")
         promise(len(pairs) == SIZES[name], f"{name} has {len(pairs)} pairs, not {SIZES[name]}")
+    trained = {pattern(pair.english) for pair in corpus["train"]}
+    for pair in corpus["patterns"]:
+        promise(pattern(pair.english) not in trained, f"no sentence of train has this pattern: {pair.english}")
     for side in ("english", "japanese", "romaji"):
         counts = Counter(word for pair in corpus["train"] for word in getattr(pair, side))
         for name, pairs in corpus.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from activities import (
+from .activities import (
     FEELING,
     GIVING,
     MEMORABLE,
@@ -18,14 +18,14 @@ from activities import (
     time_phrase,
     to_place,
 )
-from clauses import Sentence, english_tail, finish, question, statement, te_join, verb_phrase_in_plain_form
-from lexicon import ANIMALS, GROWN_UPS, KIDS, NUMBERS, VERBS
-from nouns import joined, noun_phrase, place_phrase
-from people import choose_person, owners_for, subject_phrase, subject_use
-from places import PLACES, WHERE
-from verbs import Clause
-from words import Dice, EnglishWord, Phrase, en, ja, particle
-from world import DRINKS, EATS, OBJECTS
+from .clauses import Sentence, english_tail, finish, question, statement, te_join, verb_phrase_in_plain_form
+from .lexicon import ANIMALS, GROWN_UPS, KIDS, NUMBERS, VERBS
+from .nouns import joined, noun_phrase, place_phrase
+from .people import choose_person, owners_for, subject_phrase, subject_use
+from .places import PLACES, WHERE
+from .verbs import Clause
+from .words import Dice, EnglishWord, Phrase, en, ja, particle
+from .world import DRINKS, EATS, OBJECTS
 
 # Who is mentioned together with whom.
 _PAIRS = {
@@ -47,13 +47,27 @@ def _acting(dice: Dice, verbs: dict[str, int], name: str = "") -> Sentence:
     """Somebody does something: statement, negation or question."""
     verb = dice.pick(animal_verbs(name)) if name else dice.weighted(verbs)
     name = name or choose_person(dice, verb)
+    if verb == "come" and name in ("i", "we"):
+        verb = "go"  # 来る is towards the speaker
     aspect = choose_aspect(dice, verb, animal=name in ANIMALS)
     asking = dice.chance(0.1)
     if asking and name not in ANIMALS and (name in ("i", "we") or dice.chance(0.6)):
         name = "you"
     if verb == "sleep" and name in ("i", "we", "you") and aspect == "continuous":
         aspect = "past"  # who sleeps does not say so
-    clause = activity(dice, name, verb, aspect, negative=not asking and dice.chance(0.25 if verb == "want" else 0.15))
+    if verb == "sleep" and name not in ANIMALS and aspect == "habit":
+        aspect = "past"  # that people sleep every day need not be said
+    # "cannot" is heard more often than "can not" would be; to look for and not find is another word, 見つからない.
+    denying = (
+        0.0
+        if verb == "find" or (aspect == "can" and name in ANIMALS)
+        else 0.6
+        if aspect == "can"
+        else 0.25
+        if verb == "want"
+        else 0.15
+    )
+    clause = activity(dice, name, verb, aspect, negative=not asking and dice.chance(denying))
     if asking:
         clause.time_first = False
         return finish(question(subject_phrase(dice, name, "topic"), clause), asking=True)
@@ -111,8 +125,10 @@ def _liking_to(dice: Dice) -> Sentence:
     name = choose_person(dice, verb)
     clause = activity(dice, name, verb, "habit")
     people = KIDS + GROWN_UPS + ["children", "boys", "girls", "students", "teachers"]
-    # Nobody likes to see just three birds, and people are not looked at for pleasure.
-    while clause.object and (_counts(clause.object) or (verb == "see" and clause.object.heads[-1].text in people)):
+    # Nobody likes to see just three birds, to write the letter or to look at people.
+    while clause.object and (
+        _is_one(clause.object, verb) or (verb == "see" and clause.object.heads[-1].text in people)
+    ):
         clause = activity(dice, name, verb, "habit")
     clause.time = clause.adverb = clause.means = None
     subject, to = subject_phrase(dice, name, "topic"), en("to")
@@ -122,8 +138,14 @@ def _liking_to(dice: Dice) -> Sentence:
     return finish(statement(subject, like))
 
 
-def _counts(phrase: Phrase) -> bool:
-    return any(word.text in NUMBERS or word.text == "many" for word in phrase.english)
+def _is_one(phrase: Phrase, verb: str) -> bool:
+    """True when the phrase speaks of these things and not of all of the kind; one may like to meet one's friend."""
+    words = {word.text for word in phrase.english}
+    if words & {"piano", "bus", "train", "newspaper", "river", "mountain"}:
+        return False
+    if verb == "meet":
+        return not words & {"friend", "mother"}
+    return bool(words & {"the", "a", "an", "this", "many", "my", "his", "her", "our", *NUMBERS})
 
 
 def asking(dice: Dice) -> Sentence:
@@ -176,7 +198,7 @@ def _where(dice: Dice, word: list[EnglishWord]) -> Sentence:
     name, clause = _asked(
         dice, verb, "habit" if verb in ("work", "live") else choose_aspect(dice, verb, ("past", "will"))
     )
-    clause.place = clause.destination = None
+    clause.place = clause.destination = clause.companion = None
     mark = {"go": "へ", "live": "に"}.get(verb, "で")
     setattr(clause, "destination" if verb == "go" else "place", Phrase([], [ja("どこ", word), particle(mark, word)]))
     if verb == "work":
@@ -185,7 +207,7 @@ def _where(dice: Dice, word: list[EnglishWord]) -> Sentence:
 
 
 def _when(dice: Dice, word: list[EnglishWord]) -> Sentence:
-    verb = dice.pick("go go buy meet see write wash come read".split())
+    verb = dice.pick("go go buy meet see write come read".split())
     name, clause = _asked(dice, verb, choose_aspect(dice, verb, ("past", "will")))
     clause.time, clause.adverb = None, Phrase([], [ja("いつ", word)])
     return finish(question(subject_phrase(dice, name, "topic"), clause, Phrase(word)), asking=True)
@@ -199,7 +221,7 @@ go shop buy -|go shop buy -|go town buy -|go library read book|go park run -|go 
 go zoo see elephant|go zoo see penguin|go zoo see bear|go zoo see monkey|go farm see cow|go farm see sheep|go farm ride horse
 go mountain see flower|go mountain see bird|go station meet -|go school meet -|go hospital meet doctor|go school play_piano piano
 eat - drink -|eat - go school|drink - read newspaper|drink milk sleep -|read book sleep -|read newspaper go station
-make cake drink tea|make bread eat egg|buy flower go hospital|buy book go park|write letter go school|wash apple eat bread
+make cake drink tea|make bread eat egg|buy flower go hospital|buy book go park|write letter go school|wash apple make cake
 wash car go shop|meet friend play -|meet friend go zoo|swim river sleep -|sing - walk -|ride train go mountain|ride bus go farm
 """.strip()
     .replace("\n", "|")
@@ -235,7 +257,7 @@ def joining(dice: Dice) -> Sentence:
     second_clause = _step(dice, name, second, second_what, aspect, by_vehicle=first != "ride")
     ambiguous = "read" in (first, second) and aspect == "past" and first == "read"  # "they read books and slept"
     if second != "sleep" or aspect != "will":
-        add_time(dice, first_clause, sure=ambiguous)
+        add_time(dice, first_clause, sure=ambiguous or aspect == "habit")
     first_clause.adverb = None
     if first_clause.time and second not in MEMORABLE:
         first_clause.time = time_phrase(dice, aspect, second)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from lexicon import ADJECTIVES, COUNTER_READINGS, GENERIC_PEOPLE, NOUNS, NUMBERS, OWN_PARENT, PRONOUNS
-from places import PLACE_PREPOSITIONS, WHERE
-from qualities import ADJECTIVES_OF
-from words import Dice, EnglishWord, JapaneseWord, Phrase, en, ja, particle
+from .lexicon import ADJECTIVES, COUNTER_READINGS, GENERIC_PEOPLE, NOUNS, NUMBERS, OWN_PARENT, PRONOUNS
+from .places import PLACE_PREPOSITIONS, WHERE
+from .qualities import ADJECTIVES_OF
+from .words import Dice, EnglishWord, JapaneseWord, Phrase, en, ja, particle
 
 _POSSESSIVES = {row[0]: row[1] for row in PRONOUNS.values() if row[0]} | {"your": "あなた"}
 _RELATIONS = {"on": "上/うえ", "under": "下/した", "near": "近く/ちかく", "in": "中/なか"}
@@ -99,7 +99,7 @@ def pick_number(dice: Dice, noun: str, most: int = 10) -> str:
         "four": 15,
         "five": 14,
         "six": 13,
-        "ten": 16,
+        "ten": 50 if noun == "book" else 16,  # 十 冊 is the one word that is spelled jus
         "one": 24 if NOUNS[noun].counter == "人" else 5,
     }
     sizes = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "ten": 10}
@@ -133,13 +133,14 @@ _FORMS = {
     "topic": {"the": 44, "the plural": 16, "owner": 22, "this": 7, "the number": 6},
     "new": {"a": 50, "number": 26, "many": 10},
     "object": {"the": 27, "a": 27, "number": 20, "bare plural": 6, "the plural": 6, "owner": 12, "this": 5, "many": 4},
-    "usual object": {"bare plural": 55, "number": 20, "a": 10, "owner": 8, "the": 3},
+    "usual object": {"bare plural": 55, "number": 8, "a": 10, "owner": 8, "the": 3},
+    "eaten object": {"the": 30, "a": 29, "number": 22, "bare plural": 6, "the plural": 6, "owner": 12, "many": 4},
     "single object": {"the": 40, "a": 34, "owner": 18, "this": 8},
     "denied object": {"the": 40, "a": 14, "bare plural": 20, "owner": 14, "this": 10},
     "denied possession": {"a": 60, "bare plural": 30},
-    "owned object": {"a": 45, "number": 30, "many": 8, "bare plural": 6},
+    "owned object": {"a": 50, "number": 32, "many": 8},
     "wanted object": {"a": 60, "number": 20, "this": 10},
-    "companion": {"the": 30, "owner": 50, "number": 5},
+    "companion": {"the": 30, "owner": 50},
 }
 
 
@@ -172,7 +173,11 @@ def described(
         return noun_phrase(
             dice,
             noun,
-            dice.pick(["", "the"]) if use in ("object", "denied object") else "the" if use == "topic" else "",
+            dice.pick(["", "the"])
+            if use in ("object", "eaten object", "denied object")
+            else "the"
+            if use == "topic"
+            else "",
             adjective=adjective,
         )
     counted_too = bool(entry.counter and entry.plural)
@@ -183,6 +188,7 @@ def described(
             if (counted_too or form in ("the", "a", "owner", "this"))
             and (owners or form != "owner")
             and (most > 4 or form != "many")
+            and not (counted_too and use == "usual object" and form == "the")  # "buys the potato every day"
         }
     )
     owner = dice.pick(owners) if form == "owner" else ""

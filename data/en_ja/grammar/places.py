@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lexicon import GROWN_UPS, KIDS, PARENTS, PRODUCE
+from .lexicon import GROWN_UPS, KIDS, PARENTS, PRODUCE
 
 # Preposition of each place. Only these are places that one is "in", "at" or "on" as a whole.
 PLACE_PREPOSITIONS = {
@@ -115,9 +115,9 @@ _PLACES = {
     "swim": "river",
     "walk": "park garden town",
     "play": "park garden room river school house",
-    "work": "hospital school library shop station zoo farm kitchen garden",
-    "live": "town house",
+    "work": "hospital school library shop station zoo farm",
     "ride": "park town",
 }
 PLACES = {verb: [(PLACE_PREPOSITIONS[p], p) for p in text.split()] for verb, text in _PLACES.items()}
+PLACES["live"] = [("in", "town")] * 2 + [("near", place) for place in ("station", "river", "park", "school")]
 DESTINATIONS = "school park library station shop hospital zoo mountain river town farm".split()

@@ -1,14 +1,17 @@
 """Clauses: the order of phrases in each language.
 
 English order:  time, subject, auxiliary, adverb, verb, object, to whom, to where, where, with whom, by what, time.
-Japanese order: time, subject, adverb, with whom, where, by what, to whom, to where, object, number, verb.
+Japanese order: time, subject, often, where, now, by what, to whom, to where, with whom, object, number, verb.
+
+"with whom" stands before the verb, never before a noun: 父 と 公園 would read as "my father and the park".
+"now" stands behind the place: 今 川 で would read as the name of a river.
 """
 
 from __future__ import annotations
 
-from lexicon import VERBS
-from verbs import Clause, japanese_verb, verb_group
-from words import EnglishWord, JapaneseWord, Phrase, en, ja, particle
+from .lexicon import VERBS
+from .verbs import Clause, japanese_verb, verb_group
+from .words import EnglishWord, JapaneseWord, Phrase, en, ja, particle
 
 Sentence = tuple[list[EnglishWord], list[JapaneseWord]]
 
@@ -40,15 +43,22 @@ def english_tail(clause: Clause) -> list[EnglishWord]:
 
 def japanese_body(clause: Clause, place: bool = True) -> list[JapaneseWord]:
     """Everything between the Japanese subject and the verb."""
+    now = clause.adverb and [word.text for word in clause.adverb.english] == ["now"]
     body = _japanese(
-        clause.adverb,
-        clause.companion,
+        None if now else clause.adverb,
         clause.place if place else None,
+        clause.adverb if now else None,
         clause.means,
         clause.recipient,
         clause.destination,
+        clause.companion,
     )
-    return body + (marked(clause.object, VERBS[clause.verb].particle) if clause.object else [])
+    if not clause.object:
+        return body
+    mark = VERBS[clause.verb].particle
+    if clause.verb == "want" and clause.negative:
+        mark = "は"  # what is not wanted is set against what is: 桃 は 欲しく ない です
+    return body + marked(clause.object, mark)
 
 
 def statement(subject: Phrase, clause: Clause) -> Phrase:
@@ -69,7 +79,8 @@ def statement(subject: Phrase, clause: Clause) -> Phrase:
         + ([] if clause.time_first else time)
     )
     japanese = _japanese(clause.time)
-    if subject.mark == "が":  # news about something not yet known: the place is set first
+    through = clause.place and clause.place.japanese[-1].text == "を"  # 庭 を belongs to its verb
+    if subject.mark == "が" and not through:  # news about something not yet known: the place is set first
         japanese += _japanese(clause.place) + marked(subject, "が") + japanese_body(clause, place=False)
     else:
         japanese += topic(subject) + japanese_body(clause)

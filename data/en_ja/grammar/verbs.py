@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from lexicon import ADJECTIVES, VERBS, Verb
-from nouns import adjective_form
-from words import EnglishWord, JapaneseWord, Phrase, en, ja, kana_words, particle
+from .lexicon import ADJECTIVES, VERBS, Verb
+from .nouns import adjective_form
+from .words import EnglishWord, JapaneseWord, Phrase, en, ja, kana_words, particle
 
 # Polite endings of ます, after a verb stem: (past, negative) → ending.
 _MASU = {(False, False): "ます", (True, False): "ました", (False, True): "ません", (True, True): "ませんでした"}
@@ -100,6 +100,8 @@ def verb_group(clause: Clause, subject: Phrase, *, question: bool = False, endin
         group.auxiliaries, group.main = en(be(subject, past)), en(ing)
     elif aspect in ("will", "can"):
         group.auxiliaries, group.main = en(aspect), en(base)
+        if negative and aspect == "can":  # one English word for both: でき and ません link to it
+            group.auxiliaries, group.negation = en("cannot"), []
     elif negative or question:
         does = "did" if past else "do" if subject.plural or subject.person != 3 else "does"
         group.auxiliaries, group.main = en(does), en(base)
@@ -112,6 +114,7 @@ def verb_group(clause: Clause, subject: Phrase, *, question: bool = False, endin
 def japanese_verb(verb: Verb, group: VerbGroup, aspect: str, past: bool, ending: str) -> list[JapaneseWord]:
     main, auxiliaries, negation = group.main, group.auxiliaries, group.negation
     closing = (auxiliaries or main) + negation  # what the ending links to
+    negative = bool(negation) or any(word.text == "cannot" for word in auxiliaries)
     te, ta = ("で", "だ") if verb.voiced else ("て", "た")
     if verb.style == "na":
         return [ja(verb.polite, main)] + nominal(past, negation, auxiliaries or main)
@@ -126,7 +129,7 @@ def japanese_verb(verb: Verb, group: VerbGroup, aspect: str, past: bool, ending:
             return start + (kana_words("い た", lasting) if past else kana_words("いる", lasting))
         return start + [particle("い", lasting), masu(past, bool(negation), closing)]
     if aspect == "can":
-        return [ja(verb.plain, main)] + kana_words("こと が でき", auxiliaries) + [masu(False, bool(negation), closing)]
+        return [ja(verb.plain, main)] + kana_words("こと が でき", auxiliaries) + [masu(False, negative, closing)]
     if ending == "plain":
         return [ja(verb.joined, main, following="た"), particle(ta, main)] if past else [ja(verb.plain, main)]
     return [ja(verb.polite, main), masu(past, bool(negation), closing)]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from lexicon import ANIMALS, GENERIC_PEOPLE, GROWN_UPS, KIDS, PARENTS, PRONOUNS
-from nouns import described
-from verbs import Clause
-from words import Dice, Phrase, en, ja
+from .lexicon import ANIMALS, GENERIC_PEOPLE, GROWN_UPS, KIDS, PARENTS, PRONOUNS
+from .nouns import described
+from .verbs import Clause
+from .words import Dice, Phrase, en, ja
 
 _FEELINGS = ("like", "want", "have", "have_pet")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lexicon import NOUNS, PRODUCE
+from .lexicon import NOUNS, PRODUCE
 
 # Adjective → what it is said of.
 _QUALITIES = {
@@ -58,14 +58,16 @@ ADJECTIVE_PAIRS = [tuple(pair.split()) for pair in _PAIRS.replace("\n", " ").spl
 BARRED = {
     "write": ("old", "new", "beautiful"),
     "make": ("old", "new", "expensive", "cheap", "heavy", "sweet"),
-    "find": ("expensive", "cheap", "cute"),
-    "wash": ("expensive", "cheap", "new", "delicious"),
+    "find": ("expensive", "cheap", "cute", "interesting"),
+    "wash": ("expensive", "cheap", "new", "delicious", "sweet"),
     "give": ("heavy", "cheap"),
     "carry": ("cheap",),
     "see": ("delicious",),
     "animal": ("cheap", "expensive", "delicious"),
     "eat": ("beautiful", "cheap", "expensive"),
 }
+# What nobody adds to what was not done: "i do not want delicious oranges".
+PRAISE = ("delicious", "sweet", "beautiful", "interesting", "cute", "cheap", "kind", "famous")
 # Qualities that pass, and so are said in the past; the others only now and then.
 PASSING = ["delicious", "sweet", "cold", "interesting", "busy", "beautiful", "quiet", "heavy", "expensive", "cheap"]
 COLOURS = ["red", "white", "black"]
