@@ -142,28 +142,22 @@ class Seq2Seq(nn.Module):
         self.output = nn.Linear(hidden_size, target_vocab_size)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, source, target, teacher_forcing=1.0, stepped=False):
+    def forward(self, source, target):
         """Predict each next target word from the source and the target words so far.
 
         Args:
             source: ids, (B, S), padded on the right.
             target: ids, (B, T): `<BOS>` and the words, padded on the right.
-            teacher_forcing: the probability, drawn anew for each word, that the decoder is fed the word of `target`;
-                otherwise it gets what it found likeliest itself (Bengio et al. 2015, section 2.4). The first is
-                always `<BOS>`. Below 1 the decoder has to take one step after the other.
-            stepped: call `step` for one word after the other, as `translate` must: the same numbers, later.
 
         Returns:
             logits (B, T, V) and attention weights (B, T, S), which are None for the kind "none".
 
         Raises:
             TypeError: ids that are not integers.
-            ValueError: shapes, ids or a ratio that make no sense, a source row that is all padding or has a gap.
+            ValueError: shapes or ids that make no sense, a source row that is all padding or has a gap.
         """
-        self._check(source, target, teacher_forcing)
+        self._check(source, target)
         state = self.encode(source)
-        if stepped or teacher_forcing < 1:
-            return self._step_by_step(target, state, teacher_forcing)
         x = self.dropout(self.embedding(target))  # (B, T) → (B, T, E)
         if self.kind == "bahdanau":
             hidden, steps = state.hidden, []
@@ -247,22 +241,11 @@ class Seq2Seq(nn.Module):
             return hidden, memory.summary.unsqueeze(1).expand_as(hidden), None
         return hidden, *self.attention(hidden, memory.annotations, memory.mask, memory.projected)
 
-    def _step_by_step(self, target, state, ratio):
-        """Step along the target, fed with its words only with probability `ratio`."""
-        tokens, logits = target[:, 0], []
-        for t in range(target.size(1)):
-            if t > 0:
-                forced = torch.rand(len(target), device=target.device) < ratio  # (B,)
-                tokens = torch.where(forced, target[:, t], logits[-1].argmax(dim=-1))
-            step_logits, state = self.step(tokens, state)
-            logits.append(step_logits)
-        return torch.stack(logits, dim=1), state.weights  # T times (B, V) → (B, T, V)
-
     def _logits(self, hidden, context):
         combined = self.readout(torch.cat([context, hidden], dim=-1)).tanh()  # (..., 2 H) → (..., H)
         return self.output(self.dropout(combined))  # (..., H) → (..., V)
 
-    def _check(self, source, target=None, ratio=1.0):
+    def _check(self, source, target=None):
         vocab_size = self.encoder.embedding.num_embeddings
         if check_sequences(source, "source", vocab_size, None, self.pad_id, anywhere=True):
             empty = (source[:, 0] == self.pad_id).nonzero().flatten().tolist()
@@ -274,4 +257,3 @@ class Seq2Seq(nn.Module):
         check_ids(target, "target", self.embedding.num_embeddings)
         if len(source) != len(target):
             raise ValueError(f"source holds {len(source)} sentences, target {len(target)}; they go in pairs")
-        check_number("teacher_forcing", ratio, low=0, high=1)

@@ -1,5 +1,6 @@
 """What to train a translator on and how to judge it: exact match, BLEU, and alignment against the gold links."""
 
+from collections import Counter
 from typing import NamedTuple
 
 import torch
@@ -58,6 +59,72 @@ def exact_match(hypotheses, references):
     """
     _check_pairs(hypotheses, references)
     return sum(a.split() == b.split() for a, b in zip(hypotheses, references)) / len(references)
+
+
+def exchange_words(sources, train):
+    """Translate without learning anything: take the nearest training sentences and exchange words in them.
+
+    The nearest are those as long as the sentence that differ from it in the fewest words. In the translation of each, the
+    usual translation of a word that differs gives way to that of the new word, where the gold links say that it stands.
+    Those in which every word could be exchanged are preferred, and the commonest result wins; of equals the first.
+
+    Args:
+        sources: the sentences to translate, a list of strings.
+        train: a `ParallelText` with gold links.
+
+    Returns:
+        a list of strings; "" where no training sentence is as long.
+
+    Raises:
+        TypeError: sources that are not a list of strings.
+        ValueError: no sources, or a corpus without links.
+    """
+    if isinstance(sources, str) or not all(isinstance(text, str) for text in sources or ()) or sources is None:
+        raise TypeError("sources must be a list of strings, one a sentence")
+    if not sources or getattr(train, "alignment", None) is None:
+        raise ValueError("sources must hold at least one sentence, and train must have gold links")
+    pairs = [(a.split(), b.split()) for a, b in zip(train.source, train.target)]
+    usual = _usual_translations(pairs, train.alignment)
+    vocabulary = {word: number for number, word in enumerate(sorted({word for a, _ in pairs for word in a}))}
+    rows = {}
+    for row, (a, _) in enumerate(pairs):
+        rows.setdefault(len(a), []).append(row)
+    ids = {n: torch.tensor([[vocabulary[w] for w in pairs[r][0]] for r in chosen]) for n, chosen in rows.items()}
+    result = []
+    for sentence in sources:
+        words = sentence.split()
+        if len(words) not in rows:
+            result.append("")
+            continue
+        differing = (ids[len(words)] != torch.tensor([vocabulary.get(w, -1) for w in words])).sum(1)  # (N,)
+        nearest = [rows[len(words)][i] for i in (differing == differing.min()).nonzero().flatten().tolist()]
+        tries = [_exchanged(words, *pairs[row], train.alignment[row], usual) for row in nearest]
+        least = min(missing for missing, _ in tries)
+        result.append(Counter(text for missing, text in tries if missing == least).most_common(1)[0][0])
+    return result
+
+
+def _usual_translations(pairs, alignment):
+    """Return for each source word the target word that it goes with most: by Dice's coefficient over the links."""
+    both, source, target, usual = Counter(), Counter(), Counter(), {}
+    for (a, b), links in zip(pairs, alignment):
+        source.update(a), target.update(b)
+        both.update({(a[i], b[j]) for i, j in links})
+    for (word, other), number in sorted(both.items()):
+        usual[word] = max(usual.get(word, (0, "")), (2 * number / (source[word] + target[other]), other))
+    return {word: other for word, (_, other) in usual.items()}
+
+
+def _exchanged(words, source, target, links, usual):
+    """Return how many differing words could not be exchanged, and the translation with the others exchanged."""
+    target, missing = list(target), 0
+    for i, (old, new) in enumerate(zip(source, words)):
+        if old != new:
+            places = [j for k, j in links if k == i and target[j] == usual.get(old)]
+            missing += not places or new not in usual
+            for j in places:
+                target[j] = usual.get(new, "")
+    return missing, " ".join(word for word in target if word)
 
 
 def links_of(weights, lengths=None):

@@ -15,7 +15,8 @@ def difference(expected, got, tolerance):
     if isinstance(got, torch.Tensor) and got.device.type == "meta" and not isinstance(expected, torch.Tensor):
         return "the result is on the device meta, which keeps shapes and no numbers"
     if isinstance(expected, tuple | list):
-        if isinstance(got, torch.Tensor | np.ndarray) and not any(isinstance(x, torch.Tensor) for x in expected):
+        numbers = isinstance(got, torch.Tensor | np.ndarray) and getattr(got, "is_meta", False) is False
+        if numbers and not any(isinstance(x, torch.Tensor) for x in expected):
             got = got.tolist()
         if not isinstance(got, tuple | list) or len(got) != len(expected):
             return f"expected {len(expected)} results, got {len(got) if isinstance(got, tuple | list) else 'one'}"

@@ -3,268 +3,173 @@
 import math
 
 import torch
-from torch.nn import functional as F
 
 from helpers.checks.compare import difference
 from helpers.checks.core import Exercise, then
 from helpers.checks.shared import random, real
 
-
-def _softmax_like(scores, mask, how="right", dim=-1):
-    """Return the weights of scores (..., T_k) under a mask of the same shape, or what a mistake makes of them."""
-    lowest = torch.finfo(scores.dtype).min
-    if how == "ignored":
-        return scores.softmax(dim)
-    if how == "late":
-        return scores.softmax(dim) * mask
-    if how == "times":
-        return (scores * mask).softmax(dim)
-    if how == "infinite":
-        return scores.masked_fill(~mask, -math.inf).softmax(dim)
-    if how == "average":
-        return scores.masked_fill(~mask, lowest).softmax(dim)
-    if how == "inverted":
-        mask = ~mask
-    return scores.masked_fill(~mask, -1e4 if how == "high" else lowest).softmax(dim).masked_fill(~mask, 0.0)
+# The location score
 
 
-def _mask_mistakes(attend):
-    """Return the mistakes that any attention can make with a mask: `attend(how)` makes one."""
-    return [
-        (attend("ignored"), "the mask is not used: padding gets weight"),
-        (attend("inverted"), "the mask is turned round: True means may attend"),
-        (attend("late"), "the mask comes after the softmax, so the weights no longer add up to 1"),
-        (attend("times"), "a score of 0 is not \"no weight\": e to the power of 0 is 1. Fill the forbidden scores with"
-         " torch.finfo(scores.dtype).min"),
-        (attend("infinite"), "a sentence that is masked throughout is 0 / 0: fill with torch.finfo(...).min and set the"
+def location_weights(states, w, mask):
+    scores = states @ w[: mask.size(1)].T  # (B, T, H) @ (H, S) → (B, T, S)
+    mask = mask.unsqueeze(1)  # (B, S) → (B, 1, S)
+    scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+    return scores.softmax(-1).masked_fill(~mask, 0.0)
+
+
+def _location_case(mask, steps, width, positions, seed, scale=1.0):
+    return (
+        random(len(mask), steps, width, seed=seed, scale=scale), random(positions, width, seed=seed + 1), mask,
+    )  # fmt: skip
+
+
+def _softmax_before_the_cut(states, w, mask):
+    weights = (states @ w.T).softmax(-1)[..., : mask.size(1)]
+    return weights * mask.unsqueeze(1)
+
+
+_LOW = "scores.masked_fill(~mask, torch.finfo(scores.dtype).min)"
+
+check_location_weights = Exercise(
+    location_weights,
+    cases=[
+        (torch.ones(1, 1, 1), torch.tensor([[0.0], [0.6931], [5.0]]), real(2)),
+        _location_case(real(3), 2, 2, 3, 1),
+        _location_case(real(3, 2), 2, 3, 4, 3),  # B = T
+        _location_case(real(4, 1, 2), 1, 4, 9, 5),
+        _location_case(real(3, 0), 3, 2, 5, 7),
+        (torch.ones(1, 2, 1), torch.tensor([[-2e5], [-1e5], [-3e5]]), real(2, width=3)),
+        _location_case(torch.tensor([[False, True, True], [True, False, True]]), 4, 3, 3, 9),
+    ],
+    meaning="A score that never reads the words: it can only learn that the sentence is read from left to right.",
+    mistakes=[
+        ((_LOW + " -> scores", ".masked_fill(~mask, 0.0) -> "), "the mask is not used: padding gets weight"),
+        (("mask = mask.unsqueeze(1) -> mask = ~mask.unsqueeze(1)"), "the mask is turned round: True means may attend"),
+        (_LOW + " -> scores", "the mask comes after the softmax, so the weights no longer add up to 1"),
+        (_softmax_before_the_cut, "the softmax ran over all positions that the model knows: cut to the S of this batch"
+         " first"),
+        ("w[: mask.size(1)] -> w[-mask.size(1) :]", "the first S rows of w belong to the first S positions; these are the"
+         " last ones"),
+        ("torch.finfo(scores.dtype).min -> -1e4", "the number that stands for a forbidden score is not low enough: allowed"
+         " scores may be lower still; fill with torch.finfo(scores.dtype).min"),
+        (("torch.finfo(scores.dtype).min -> -torch.inf", ".masked_fill(~mask, 0.0) -> "), "a sentence that is masked throughout"
+         " is 0 / 0: fill with torch.finfo(...).min and set the forbidden weights to 0 after the softmax"),
+        (".masked_fill(~mask, 0.0) -> ", "a sentence that is masked throughout became an average of everything: set the"
          " forbidden weights to 0 after the softmax"),
-        (attend("average"), "a sentence that is masked throughout became an average of everything: set the forbidden"
-         " weights to 0 after the softmax"),
-        (attend("high"), "the number that stands for a forbidden score is not low enough: allowed scores may be lower"
-         " still; fill with torch.finfo(scores.dtype).min"),
-    ]  # fmt: skip
-
-
-# 1. Additive weights
-
-
-def _tanh_of_sum(q, k, v):
-    return torch.tanh(q + k) @ v
-
-
-def _additive_like(how="right", dim=-1, score=_tanh_of_sum):
-    """Return additive attention weights, or a version of them with a mistake."""
-
-    def weights(query, keys, w_query, w_key, v, mask):
-        q = (query @ w_query).unsqueeze(1)  # (B, D_q) → (B, 1, H)
-        return _softmax_like(score(q, keys @ w_key, v), mask, how, dim)
-
-    return weights
-
-
-def _additive_case(mask, query_size, key_size, hidden, seed):
-    B, T = mask.shape
-    return (
-        random(B, query_size, seed=seed), random(B, T, key_size, seed=seed + 1),
-        random(query_size, hidden, seed=seed + 2), random(key_size, hidden, seed=seed + 3),
-        random(hidden, seed=seed + 4), mask,
-    )  # fmt: skip
-
-
-_one = torch.ones(1, 1)
-_low_scores = (
-    torch.ones(2, 1), torch.tensor([[[1.0], [2.0], [3.0]], [[3.0], [1.0], [2.0]]]), _one, _one,
-    torch.tensor([-1e6]), real(2, 3),
-)  # fmt: skip
-
-_additive_weights = Exercise(
-    name="additive_weights",
-    reference=_additive_like(),
-    cases=[
-        (torch.zeros(1, 1), torch.tensor([[[0.0], [0.854]]]), _one, _one, torch.ones(1), real(2)),
-        _additive_case(real(3), 2, 2, 2, 1),
-        _additive_case(real(3, 2), 2, 2, 2, 6),
-        _additive_case(real(1, 4, 2), 3, 5, 4, 11),
-        _low_scores,
-        _additive_case(real(3, 0), 4, 4, 4, 16),
-        _additive_case(torch.tensor([[True, False, True, False], [False, True, True, True]]), 6, 4, 8, 21),
-    ],
-    meaning="For one state of the decoder, these weights say where to read.",
-    mistakes=[
-        *_mask_mistakes(_additive_like),
-        (_additive_like(dim=0), "the softmax runs over the batch: each sentence needs weights of its own, over its keys"),
-        (_additive_like(score=lambda q, k, v: (q + k) @ v), "tanh is forgotten: without it the query adds the same number"
-         " to all scores of a sentence, and the softmax ignores it"),
-        (_additive_like(score=lambda q, k, v: (torch.tanh(q) + torch.tanh(k)) @ v), "first the sum, then tanh: with tanh"
-         " of each alone the query adds the same number to all scores of a sentence"),
-        (_additive_like(score=lambda q, k, v: torch.tanh((q + k) @ v)), "tanh acts on the hidden vector, before v turns it"
-         " into one number"),
-        (_additive_like(score=lambda q, k, v: torch.tanh(q * k) @ v), "additive: the two projections are added, not"
-         " multiplied"),
-        (_additive_like(score=lambda q, k, v: torch.tanh(q + k).sum(-1)), "v is not used: the score is the dot product of"
-         " v and the hidden vector"),
-        (_additive_like(score=lambda q, k, v: torch.tanh(q + k) @ v / math.sqrt(len(v))), "additive scores are not divided"
-         " by a square root: that belongs to dot products"),
-        (lambda q, k, w, u, v, m: torch.tanh((q @ w).unsqueeze(1) + k @ u) @ v, "these are the scores; the softmax is"
-         " missing"),
-        (lambda *a: _additive_like()(*a).unsqueeze(1), "one query a sentence: the weights are (B, T_k)"),
+        (".softmax(-1) -> .softmax(1)", "the softmax runs over the decoder's steps; it belongs over the positions"),
     ],
     gradient=True,
-)  # fmt: skip
+).check  # fmt: skip
 
 
-def check_additive_weights(function):
-    """Check `additive_weights(query, keys, w_query, w_key, v, mask)`: (B, T_k)."""
-    return _additive_weights.check(function)
+# Local attention
 
 
-# 2. The general score, all steps at once
+def local_weights(scores, centres, half_width, mask):
+    distance = torch.arange(scores.size(-1)) - centres.unsqueeze(-1)  # (S,) - (B, T, 1) → (B, T, S)
+    allowed = (distance.abs() <= half_width) & mask.unsqueeze(1)
+    weights = scores.masked_fill(~allowed, torch.finfo(scores.dtype).min).softmax(-1)
+    weights = weights.masked_fill(~allowed, 0.0)
+    return weights * (-2 * (distance / half_width) ** 2).exp()  # (s - p)² / (2 σ²) with σ = D / 2
 
 
-def _luong_like(how="right", dim=-1, w=lambda w: w, scale=1.0, values=lambda keys, w: keys):
-    """Return Luong's general attention over all decoder steps, or a version of it with a mistake."""
-
-    def attend(states, keys, matrix, mask):
-        scores = states @ w(matrix) @ keys.transpose(1, 2) * (scale(keys) if callable(scale) else scale)
-        weights = _softmax_like(scores, mask.unsqueeze(1), how, dim)  # (B, T_q, T_k)
-        return weights @ values(keys, matrix), weights
-
-    return attend
+def _local_case(mask, steps, half_width, seed, scale=1.0):
+    generator = torch.Generator().manual_seed(seed)
+    centres = torch.rand(len(mask), steps, generator=generator) * (mask.size(1) - 1)
+    return random(len(mask), steps, mask.size(1), seed=seed + 1, scale=scale), centres, half_width, mask
 
 
-def _mask_without_axis(states, keys, w, mask):
-    weights = _softmax_like(states @ w @ keys.transpose(1, 2), mask)
-    return weights @ keys, weights
+_bell = " * (-2 * (distance / half_width) ** 2).exp()"
+_fill = "scores.masked_fill(~allowed, torch.finfo(scores.dtype).min).softmax(-1)"
 
-
-def _last_step_only(states, keys, w, mask):
-    return _luong_like()(states[:, -1:], keys, w, mask)
-
-
-def _luong_case(mask, steps, state_size, key_size, seed):
-    B, T = mask.shape
-    return (
-        random(B, steps, state_size, seed=seed), random(B, T, key_size, seed=seed + 1),
-        random(state_size, key_size, seed=seed + 2), mask,
-    )  # fmt: skip
-
-
-_luong_context = Exercise(
-    name="luong_context",
-    reference=_luong_like(),
+check_local_weights = Exercise(
+    local_weights,
     cases=[
-        (torch.ones(1, 1, 1), torch.tensor([[[0.0], [0.6931]]]), _one, real(2)),
-        _luong_case(real(3), 2, 2, 2, 1),
-        _luong_case(real(3, 2), 2, 2, 2, 4),
-        _luong_case(real(5, 1, 3), 4, 3, 2, 7),
-        (torch.full((1, 2, 1), 1e3), torch.tensor([[[-3e3], [-2e3], [-1e3]]]), _one, real(2, width=3)),
-        _luong_case(real(2, 0), 3, 4, 4, 10),
-        _luong_case(torch.tensor([[False, True, True], [True, False, True]]), 3, 5, 4, 13),
+        (torch.zeros(1, 1, 3), torch.zeros(1, 1), 1, real(3)),
+        (torch.zeros(1, 1, 5), torch.tensor([[2.0]]), 2, real(5)),  # exactly the width: inside
+        _local_case(real(4), 2, 2, 1),
+        _local_case(real(5, 3), 2, 2, 3),
+        _local_case(real(6, 2), 3, 3, 5, scale=3.0),
+        (torch.full((1, 1, 4), -1e5), torch.tensor([[1.5]]), 1, real(4)),
+        (random(1, 3, 5, seed=7), torch.tensor([[9.0, 4.0, 1.0]]), 2, real(2, width=5)),  # for two steps nothing is allowed
+        _local_case(torch.tensor([[True, False, True, True], [False, True, True, False]]), 4, 3, 8),
     ],
-    meaning="No loop over the steps: two products of matrices serve the whole sentence.",
+    meaning="The cost of a step no longer grows with the source.",
     mistakes=[
-        *_mask_mistakes(_luong_like),
-        (_mask_without_axis, "the mask lacks the axis of the queries: mask.unsqueeze(1) is (B, 1, T_k). Without it a batch"
-         " as large as the number of steps gives no error, and step i obeys the mask of sentence i"),
-        (_luong_like(dim=1), "the softmax runs over the decoder's steps; it belongs over the keys, dim=-1"),
-        (_luong_like(dim=0), "the softmax runs over the batch; it belongs over the keys, dim=-1"),
-        (_luong_like(w=lambda w: w.T), "W is transposed: the score is the state times W times the key, and a square W"
-         " hides the mistake"),
-        (_luong_like(w=lambda w: torch.eye(len(w))), "W is not used: this is the dot score"),
-        (_luong_like(scale=lambda keys: 1 / math.sqrt(keys.size(-1))), "the general score is not divided by a square root:"
-         " that came with the Transformer"),
-        (_luong_like(values=lambda keys, w: keys @ w.T), "the context is the weighted sum of the keys as they are, without"
-         " W"),
-        (_last_step_only, "return a context for every step, (B, T_q, E), not only for the last"),
-        (lambda *a: _luong_like()(*a)[::-1], "return (context, weights), in this order"),
+        (" & mask.unsqueeze(1) -> ", "padding inside the window gets weight: the mask is not used"),
+        ("(distance.abs() <= half_width) & mask.unsqueeze(1) -> mask.unsqueeze(1).expand_as(scores)", "the window is not used:"
+         " keys farther than half_width are forbidden"),
+        (_bell + " -> ", "the bell curve is missing: weights fall with the distance from the centre"),
+        ("(-2 * (distance -> (-(distance", "the exponent is -(s - p)² / (2σ²) with σ = half_width / 2, which is -2 ((s - p) /"
+         " half_width)²"),
+        ("(-2 * (distance -> (-0.5 * (distance", "σ is half_width / 2, not half_width"),
+        ("<= half_width -> < half_width", "a key at a distance of exactly half_width is inside the window"),
+        ("centres.unsqueeze(-1) -> centres.round().unsqueeze(-1)", "a centre need not be a whole number: do not round it"),
+        (_fill + " -> scores.softmax(-1)", "the softmax runs over the allowed keys only: forbid the others before it"),
+        (then(lambda w: w / w.sum(-1, keepdim=True).clamp(min=1e-9)), "the rows are not made to add up to 1 again after the bell"
+         " curve"),
+        ("weights = weights.masked_fill(~allowed, 0.0) -> pass", "where nothing is allowed the weights are 0: set the forbidden"
+         " ones to 0 after the softmax"),
+        (_fill + " -> (scores * (-2 * (distance / half_width) ** 2).exp()).masked_fill(~allowed, -1e9).softmax(-1)", "the bell"
+         " curve multiplies the weights, not the scores"),
     ],
     gradient=True,
-)  # fmt: skip
+).check  # fmt: skip
 
 
-def check_luong_context(function):
-    """Check `luong_context(states, keys, w, mask)`: context (B, T_q, E) and weights (B, T_q, T_k)."""
-    return _luong_context.check(function)
+# The links of least error
 
 
-# 3. The loss over real words only
+def least_error(weights, gold):
+    best = (2.0, 0.0)
+    for limit in weights.unique().tolist():  # rising, so that of equals the highest stays
+        links = {(i, j) for j, i in (weights >= limit).nonzero().tolist()}
+        error = 1 - 2 * len(links & gold) / (len(links) + len(gold))
+        if error <= best[0]:
+            best = (error, limit)
+    return best
 
 
-def _each_loss(logits, target):
-    return F.cross_entropy(logits.transpose(1, 2), target, reduction="none")  # (B, T)
+def _least_case(target, source, links, seed):
+    generator = torch.Generator().manual_seed(seed)
+    weights = random(target, source, seed=seed, scale=2.0).softmax(-1)
+    gold = {(source_, target_) for target_, source_ in enumerate(weights.argmax(-1).tolist())}
+    for _ in range(links):
+        gold.add(tuple(int(torch.randint(n, (1,), generator=generator)) for n in (source, target)))
+    return weights, gold
 
 
-def _right_loss(logits, target, pad_id):
-    return F.cross_entropy(logits.flatten(0, 1), target.flatten(), ignore_index=pad_id)
-
-
-def _loss_divided(by):
-    """Return the summed loss of the real words, divided by the wrong number."""
-
-    def loss(logits, target, pad_id):
-        return (_each_loss(logits, target) * (target != pad_id)).sum() / by(target)
-
-    return loss
-
-
-def _sentence_means(logits, target, pad_id):
-    real = target != pad_id
-    return ((_each_loss(logits, target) * real).sum(1) / real.sum(1).clamp(min=1)).mean()
-
-
-def _log_of_softmax(logits, target, pad_id):
-    chosen = -logits.softmax(-1).log().gather(-1, target.unsqueeze(-1)).squeeze(-1)
-    return chosen[target != pad_id].mean()
-
-
-def _zeroed_logits(logits, target, pad_id):
-    return _each_loss(logits * (target != pad_id).unsqueeze(-1), target).mean()
-
-
-def _shifted(logits, target, pad_id):
-    return _right_loss(logits[:, :-1], target[:, 1:], pad_id)
-
-
-_sequence_loss = Exercise(
-    name="sequence_loss",
-    reference=_right_loss,
+check_least_error = Exercise(
+    least_error,
     cases=[
-        (torch.tensor([[[0.0, 0.6931]]]), torch.tensor([[1]]), 0),
-        (random(1, 2, 3, seed=1), torch.tensor([[2, 0]]), 0),
-        (random(2, 3, 4, seed=2), torch.tensor([[1, 3, 2], [2, 0, 0]]), 0),
-        (random(2, 3, 4, seed=3), torch.tensor([[0, 3, 2], [2, 0, 1]]), 1),
-        (random(3, 2, 3, seed=4), torch.tensor([[1, 2], [0, 0], [2, 0]]), 0),
-        (1e4 * torch.tensor([[[1.0, 0.0, -1.0], [0.0, 1.0, -1.0]]]), torch.tensor([[2, 0]]), 1),
-        (random(4, 6, 11, seed=5), torch.randint(0, 11, (4, 6), generator=torch.Generator().manual_seed(6)), 10),
+        (torch.tensor([[0.1, 0.9], [0.6, 0.4]]), {(1, 0), (0, 1), (1, 1)}),
+        (torch.tensor([[1.0]]), {(0, 0)}),
+        (torch.tensor([[0.5, 0.5], [0.75, 0.25]]), {(0, 0)}),
+        (torch.tensor([[0.75, 0.25], [0.5, 0.5]]), {(1, 0), (0, 1)}),
+        (torch.tensor([[0.7, 0.2, 0.1], [0.3, 0.1, 0.6]]), {(1, 0)}),
+        (torch.tensor([[0.875, 0.125], [0.25, 0.75]]), {(0, 0), (1, 0)}),
+        _least_case(3, 4, 2, 1),
+        _least_case(6, 5, 4, 2),
+        _least_case(8, 9, 9, 3),
+        (torch.tensor([[0.6, 0.4], [0.3, 0.7]]), set()),
     ],
-    meaning="A batch with more padding no longer looks easier.",
+    meaning="What a map knows is more than its largest weights; but the limit was chosen with the answer in sight.",
     mistakes=[
-        (lambda x, y, pad: _each_loss(x, y).mean(), "padding is counted like a word"),
-        (_loss_divided(lambda y: y.numel()), "the sum leaves padding out, but it is divided by all positions: divide by"
-         " the number of real words"),
-        (_sentence_means, "this is the mean of the sentences' means: short sentences weigh too much. Divide once, by all"
-         " real words of the batch"),
-        (_loss_divided(lambda y: 1), "this is the sum; divide by the number of real words"),
-        (_loss_divided(len), "divide by the number of real words, not by the number of sentences"),
-        (lambda x, y, pad: _right_loss(x, y, 0), "pad_id need not be 0: use the argument"),
-        (_log_of_softmax, "the softmax underflows to 0, whose logarithm is -inf: take log_softmax, or cross_entropy, which"
-         " contains it"),
-        (lambda x, y, pad: _right_loss(x.softmax(-1), y, pad), "cross_entropy wants the logits: it contains the softmax,"
-         " and here it is applied twice"),
-        (_zeroed_logits, "logits of 0 are no way to leave a word out: their loss is the logarithm of the vocabulary size"),
-        (lambda x, y, pad: _right_loss(x.transpose(1, 2).reshape(x.shape), y, pad), "a reshape mixes positions and"
-         " vocabulary: flatten(0, 1) keeps the vocabulary last"),
-        (lambda x, y, pad: -_right_loss(x, y, pad), "the sign: the loss is MINUS the logarithm of the probability"),
-        (lambda x, y, pad: _right_loss(x, y, pad).exp(), "this is the perplexity; the loss is its logarithm"),
-        (_shifted, "do not shift: logits[:, t] already belongs to target[:, t]"),
+        ("{(i, j) for -> {(j, i) for", "a link is (source, target), and a row is a target word: here they are turned round"),
+        (">= limit -> > limit", "a weight that equals the limit is a link"),
+        ("error <= best -> error < best", "of limits with equal errors the highest is wanted"),
+        ("weights.unique().tolist() -> [0.1, 0.3, 0.5, 0.7, 0.9]", "try every number that occurs in the weights, not a few"
+         " round ones"),
+        ("1 - 2 * len(links & gold) / (len(links) + len(gold)) -> 1 - len(links & gold) / len(links)", "this is 1 - precision:"
+         " links that are missing cost nothing"),
+        ("1 - 2 * len(links & gold) / (len(links) + len(gold)) -> 1 - len(links & gold) / max(1, len(gold))", "this is 1 -"
+         " recall: links too many cost nothing"),
+        ("error <= best[0] -> error >= best[0] or limit == weights.min()", "this is the largest error; wanted is the smallest"),
+        (then(lambda result: result[::-1]), "return (error, limit), in this order"),
+        (then(lambda result: result[0]), "return two numbers: the error and its limit"),
     ],
-    gradient=True,
-)  # fmt: skip
-
-
-def check_sequence_loss(function):
-    """Check `sequence_loss(logits, target, pad_id)`: the mean over the real words of the batch."""
-    return _sequence_loss.check(function)
+).check  # fmt: skip
 
 
 # Coverage

@@ -1,4 +1,4 @@
-"""What every checker of chapters 2 to 4 must do, with the right and wrong answers that each chapter's file lists."""
+"""What every checker of chapters 3 and 4 must do, with the right and wrong answers that each chapter's file lists."""
 
 import re
 
@@ -6,9 +6,8 @@ import pytest
 
 from helpers.tests import test_checks_full_transformer as full_transformer
 from helpers.tests import test_checks_multi_head_attention as multi_head_attention
-from helpers.tests import test_checks_seq2seq_attention as seq2seq_attention
 
-CHAPTERS = (seq2seq_attention, multi_head_attention, full_transformer)
+CHAPTERS = (multi_head_attention, full_transformer)
 EXERCISES = [pytest.param(chapter, name, id=name) for chapter in CHAPTERS for name in chapter.EXERCISES]
 
 

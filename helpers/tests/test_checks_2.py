@@ -11,6 +11,9 @@ from helpers.checks.seq2seq_attention import (
     check_by_length,
     check_coverage,
     check_dropped_weights,
+    check_least_error,
+    check_local_weights,
+    check_location_weights,
 )
 from helpers.tests.checking import examine
 
@@ -321,3 +324,114 @@ def test_dropped_weights():
         ],
         same=["torch.rand_like(weights) >= p → torch.rand_like(weights) > p"],  # equal once in 2 ** 24 draws
     )  # fmt: skip
+
+
+# The location score
+
+
+def location_by_step(states, w, mask):
+    rows = []
+    for state, m in zip(states, mask):
+        scores = torch.einsum("th,sh->ts", state, w[: len(m)])
+        row = torch.zeros_like(scores)
+        if m.any():
+            row = row.index_put((torch.arange(len(scores))[:, None], m.nonzero().T), scores[:, m].softmax(-1))
+        rows.append(row)
+    return torch.stack(rows)
+
+
+def location_by_padding(states, w, mask):
+    full = F.pad(mask, (0, len(w) - mask.size(1))).unsqueeze(1)
+    scores = (states @ w.T).masked_fill(~full, torch.finfo(states.dtype).min)
+    return (scores.softmax(-1) * full)[..., : mask.size(1)]
+
+
+def test_location_weights():
+    examine(
+        check_location_weights,
+        right=[location_by_step, location_by_padding],
+        wrong=[
+            lambda s, w, m: location_by_padding(s, w, m).mean(1, keepdim=True).expand(-1, s.size(1), -1),
+            lambda s, w, m: location_by_padding(s[:, -1:], w, m),
+            lambda s, w, m: location_by_padding(s, w, m).transpose(1, 2),
+            lambda s, w, m: location_by_padding(s, w, m).detach(),
+            lambda s, w, m: location_by_padding(s / s.size(-1) ** 0.5, w, m),
+        ],
+    )  # fmt: skip
+
+
+# Local attention
+
+
+def local_by_loop(scores, centres, half_width, mask):
+    result = torch.zeros_like(scores)
+    for b in range(scores.size(0)):
+        for t in range(scores.size(1)):
+            p = centres[b, t]
+            inside = [s for s in range(scores.size(2)) if mask[b, s] and abs(s - p) <= half_width]
+            if inside:
+                weights = scores[b, t, inside].softmax(0)
+                bell = torch.stack([torch.exp(-((s - p) ** 2) / (2 * (half_width / 2) ** 2)) for s in inside])
+                result = result.index_put((torch.tensor(b), torch.tensor(t), torch.tensor(inside)), weights * bell)
+    return result
+
+
+def local_by_where(scores, centres, half_width, mask):
+    distance = torch.arange(scores.size(-1)).view(1, 1, -1) - centres[..., None]
+    inside = torch.logical_and(mask[:, None], distance.abs() <= half_width)
+    top = torch.where(inside, scores, torch.tensor(-torch.inf)).amax(-1, keepdim=True).nan_to_num(neginf=0.0)
+    exp = torch.where(inside, (torch.where(inside, scores, top) - top).exp(), torch.zeros(()))
+    return exp / exp.sum(-1, keepdim=True).clamp(min=1e-30) * torch.exp(-2 * (distance / half_width).square())
+
+
+def test_local_weights():
+    examine(
+        check_local_weights,
+        right=[local_by_loop, local_by_where],
+        wrong=[
+            lambda s, c, d, m: local_by_where(s, c[:, :1].expand_as(c), d, m),
+            lambda s, c, d, m: local_by_where(s, c.floor(), d, m),
+            lambda s, c, d, m: local_by_where(s, c, d + 1, m),
+            lambda s, c, d, m: local_by_where(s, c, d, m).detach(),
+            lambda s, c, d, m: local_by_where(torch.zeros_like(s), c, d, m),
+        ],
+    )  # fmt: skip
+
+
+# The links of least error
+
+
+def least_by_sorting(weights, gold):
+    order = sorted(((w, i, j) for j, row in enumerate(weights.tolist()) for i, w in enumerate(row)), reverse=True)
+    links, results = set(), []
+    for position, (w, i, j) in enumerate(order):
+        links.add((i, j))
+        if position + 1 == len(order) or order[position + 1][0] < w:
+            results.append((1 - 2 * len(links & gold) / (len(links) + len(gold)), -w))
+    error, limit = min(results)
+    return error, -limit
+
+
+def least_by_tensors(weights, gold):
+    wanted = torch.zeros_like(weights, dtype=torch.bool)
+    for i, j in gold:
+        wanted[j, i] = True
+    limits = weights.flatten().unique().flip(0)
+    links = weights.unsqueeze(0) >= limits.view(-1, 1, 1)
+    errors = 1 - 2 * (links & wanted).sum((1, 2)) / (links.sum((1, 2)) + len(gold))
+    return errors.min(), limits[errors.argmin()]
+
+
+def test_least_error():
+    examine(
+        check_least_error,
+        right=[least_by_sorting, least_by_tensors],
+        wrong=[
+            lambda w, g: (least_by_sorting(w, g)[0], 0.5),
+            lambda w, g: least_by_sorting(w.amax(-1, keepdim=True).expand_as(w), g),
+            lambda w, g: (round(least_by_sorting(w, g)[0], 1), least_by_sorting(w, g)[1]),
+            lambda w, g: least_by_sorting(w / w.amax(), g),
+            lambda w, g: (1 - least_by_sorting(w, g)[0], least_by_sorting(w, g)[1]),
+        ],
+        same=["weights.unique().tolist() → weights.unique()", "2.0 → 3.0", "2.0 → 1.0", "0.0 → 1.0", "0.0 → -1.0"],
+    )

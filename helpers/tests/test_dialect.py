@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+from helpers.data import ParallelText
 from helpers.text import Vocabulary
 from helpers.transformer import MiniFormer, Transformer, TransformerConfig
 
@@ -141,6 +142,9 @@ CALLS = {
         {"hypotheses": ["a b"], "references": ["a b"]}, {"hypotheses": STRINGS, "references": STRINGS}),
     "translation.exact_match": (
         {"hypotheses": ["a b"], "references": ["a b"]}, {"hypotheses": STRINGS, "references": STRINGS}),
+    "translation.exchange_words": (
+        {"sources": ["a b"], "train": ParallelText(["a b"], ["x y"], None, [{(0, 0), (1, 1)}])},
+        {"sources": ["ab", None, [1], []], "train": ["x", None, ParallelText(["a b"], ["x y"])]}),
     "translation.links_of": ({"weights": [WEIGHTS]}, {"weights": [["x"], [X], [WEIGHTS[:0]]], "lengths": [[], [(9, 9)]]}),
     "translation.error_rate": ({"guess": [{(0, 0)}], "gold": [{(0, 0)}]}, {"guess": [[]], "gold": [[]]}),
     "translation.alignment_error_rate": ({"weights": [WEIGHTS], "gold": [{(0, 0)}]}, {"weights": [["x"]], "gold": [[]]}),

@@ -93,13 +93,6 @@ def test_nothing_leaks_from_later_target_words(kind):
     assert find_leak(lambda target: model(SOURCE[:1].expand(len(target), -1), target)[0], TARGET) is None
 
 
-def test_all_at_once_equals_stepped(kind):
-    model = make(kind)
-    for at_once, stepped in zip(model(SOURCE, TARGET), model(SOURCE, TARGET, stepped=True)):
-        if at_once is not None:
-            torch.testing.assert_close(at_once, stepped, atol=1e-5, rtol=0)
-
-
 def test_the_step_of_generation_equals_forward(kind):
     model = make(kind)
     logits, weights = model(SOURCE, TARGET)
@@ -158,21 +151,6 @@ def test_beam_of_one_is_greedy_and_a_wide_beam_is_never_less_likely(kind):
     assert (total(wide) >= total(greedy) - 1e-5).all()
 
 
-def test_teacher_forcing_ratios(kind):
-    model = make(kind)
-    torch.manual_seed(0)
-    logits = model(SOURCE, TARGET)[0]
-    free = model(SOURCE, TARGET, teacher_forcing=0.0)[0]
-    torch.testing.assert_close(free[:, 0], logits[:, 0], atol=1e-6, rtol=0)  # <BOS> is fed in any case
-    own = torch.cat([TARGET[:, :1], free.argmax(-1)[:, :-1]], 1)  # what it fed itself
-    own_logits = model(SOURCE, own)[0]
-    real = (own != 0).cumprod(1).bool()
-    torch.testing.assert_close(free[real], own_logits[real], atol=1e-5, rtol=0)
-    assert torch.equal(free, model(SOURCE, TARGET.roll(1, 0).index_fill(1, torch.tensor([0]), 1), 0.0)[0])
-    half = [model(SOURCE, TARGET, teacher_forcing=0.5)[0] for _ in range(2)]
-    assert not torch.equal(*half)
-
-
 def test_translate_is_without_dropout_and_puts_the_mode_back(kind):
     model = make(kind, dropout=0.5).train()
     first, second = model.translate(SOURCE, max_length=6)[0], model.translate(SOURCE, max_length=6)[0]
@@ -184,10 +162,9 @@ def test_meta(kind):
     with torch.device("meta"):
         model = Seq2Seq(10, 12, hidden_size=8, attention=kind)
     source, target = SOURCE.to("meta"), TARGET.to("meta")
-    for options in ({}, {"stepped": True}, {"teacher_forcing": 0.5}):
-        logits, weights = model(source, target, **options)
-        assert logits.is_meta and logits.shape == (4, 6, 12)
-        assert weights is None if kind == "none" else weights.shape == (4, 6, 5)
+    logits, weights = model(source, target)
+    assert logits.is_meta and logits.shape == (4, 6, 12)
+    assert weights is None if kind == "none" else weights.shape == (4, 6, 5)
     for beam_size in (1, 2):
         tokens, _ = model.translate(source, max_length=3, beam_size=beam_size)
         assert tokens.is_meta and tokens.shape == (4, 3)
@@ -239,11 +216,6 @@ BAD = {
     "padding on the left": (lambda: make("none").translate(SOURCE.flip(1)), ValueError, "source row 1 .* on the right"),
     "unknown source word": (lambda: make("none")(SOURCE + 5, TARGET), ValueError, "they must be from 0 to 9"),
     "unknown target word": (lambda: make("none")(SOURCE, TARGET + 9), ValueError, "target has ids from 9 to 18"),
-    "ratio": (
-        lambda: make("none")(SOURCE, TARGET, 1.5),
-        ValueError,
-        "teacher_forcing=1.5 must be at least 0 and at most 1",
-    ),
     "no beam": (lambda: make("none").translate(SOURCE, beam_size=0), ValueError, "beam_size=0"),
     "no length": (lambda: make("none").translate(SOURCE, max_length=0), ValueError, "max_length=0"),
     "negative length": (lambda: make("none").translate(SOURCE, max_length=-1), ValueError, "max_length=-1"),
