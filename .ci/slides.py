@@ -120,8 +120,9 @@ def figure(cell, steps, tag, cells=()):
     width, height = struct.unpack(">II", base64.b64decode(pictures[0])[16:24])
     alt = html.escape(chapters.alternative_text(cells, cells.index(cell)), quote=True)
     at = [int(step) for step in re.findall(r"(\d+)%", steps or "")]
+    top = 100 * 62 / height  # a drawing's title stays
     covers = "".join(
-        f'<i class="cover fragment fade-out" style="left: {start}%; width: {end - start}%"></i>'
+        f'<i class="cover fragment fade-out" style="top: {top:.1f}%; left: {start}%; width: {end - start}%"></i>'
         for start, end in zip(at, [*at[1:], 100])
     )
     picture = f'<img alt="{alt}" src="data:image/png;base64,{"".join(pictures[0].split())}">'
