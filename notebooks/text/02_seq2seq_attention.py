@@ -85,7 +85,7 @@ print("PyTorch", torch.__version__)
 # %% [markdown]
 # The network of 2014, which this chapter starts from and mends:
 
-# %%
+# %% tags=["encoder-decoder"]
 diagrams.encoder_decoder(["the", "cat", "sleeps"], ["neko", "wa", "ne", "masu"])
 show("An encoder hands one vector, the bottleneck, to a decoder that writes four words.")
 
@@ -113,7 +113,7 @@ for source, target in sorted(test.alignment[example], key=lambda link: link[1]):
 # All links of a sentence are its **alignment**; the right one is called **gold**. Draw it: rows are Japanese words, columns
 # English ones.
 
-# %%
+# %% tags=["gold"]
 gold = torch.zeros(len(japanese), len(english))
 for source, target in test.alignment[example]:
     gold[target, source] = 1.0
@@ -130,7 +130,7 @@ show("The gold alignment as a matrix; its marks run far from the diagonal.")
 # 0 is perfect, 1 is nothing right. The diagonal links target word $j$ to source word $j \cdot S / T$, rounded, where $S$ and
 # $T$ count the words.
 
-# %%
+# %% tags=["diagonal"]
 lengths = {name: [(len(a.split()), len(b.split())) for a, b in zip(part.source, part.target)]
            for name, part in corpus.items()}  # fmt: skip
 guess = [translation.diagonal_alignment(*pair) for pair in lengths["test"]]
@@ -156,7 +156,7 @@ assert any("black cat" in text for text in corpus["new"].source)
 # share of sentences that equal the corpus's own translation, the *reference*, word for word. It means something here,
 # because the grammar has just one for each.
 
-# %%
+# %% tags=["scissors"]
 SETS = ("test", "new", "longer", "patterns")
 every = [text for name in SETS for text in corpus[name].source]
 texts, exchanged = iter(translation.exchange_words(every, corpus["train"])), {}
@@ -189,7 +189,7 @@ print(en.tokens(data["train"][0][0]))
 # **How did networks translate before attention?** With a **recurrent network**. It reads one word after the other and
 # carries along a **state**, a vector $h$ that each word changes.
 
-# %%
+# %% tags=["recurrent"]
 diagrams.recurrent_network(["the", "cat", "ate", "the", "egg", "."])
 show("A recurrent cell as a loop and, unrolled, once for each of six words, handing on its state.")
 
@@ -219,7 +219,7 @@ assert torch.allclose(h, rnn(words)[0][-1], atol=1e-6)
 # the proposal may see. (Each product has a bias too. PyTorch, followed here, has $r$ after the product $U_n h$; the
 # paper before it.)
 
-# %%
+# %% tags=["gru"]
 seed_everything(0)
 cell = nn.GRUCell(3, 2)
 x, h = torch.randn(1, 3), torch.tensor([[0.9, -0.5]])
@@ -275,7 +275,7 @@ assert torch.allclose(summary, padded_summary, atol=1e-6)
 # **teacher forcing**.
 
 
-# %%
+# %% tags=["encoder-decoder-code"]
 class EncoderDecoder(nn.Module):
     pad_id = PAD
 
@@ -389,7 +389,7 @@ fixed_right = judge(fixed)
 # %% [markdown]
 # Now sort the test sentences by their number of English words:
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["one-vector", "nbval-ignore-output"]
 size_of = np.array([pair[0] - 1 for pair in lengths["test"]])
 GROUPS = {"3-5": (3, 5), "6": (6, 6), "7": (7, 7), "8": (8, 8), "9-12": (9, 12)}
 
@@ -416,7 +416,7 @@ show("Exact match of the model with one vector falls as sentences get longer.")
 # them *annotations*, $h_1, \dots, h_S$. Each step of the decoder takes an average of them and chooses the weights anew. You
 # know this from chapter 1: the decoder's state is the query, the annotations are keys and values.
 
-# %%
+# %% tags=["bahdanau"]
 SHOWN = ["the", "cat", "ate", "the", "egg"]
 diagrams.bahdanau_step(SHOWN, [0.05, 0.05, 0.1, 0.1, 0.7], "wa", "tamago")
 show("One step of Bahdanau's decoder: the state before the step asks, and the context enters the GRU.")
@@ -432,7 +432,7 @@ show("One step of Bahdanau's decoder: the state before the step asks, and the co
 #
 # **With a pencil.** Five keys of two numbers, and a query that asks for the second number. $U$ turns the sign of the first.
 
-# %% slideshow={"slide_type": "subslide"}
+# %% tags=["pencil"] slideshow={"slide_type": "subslide"}
 keys = torch.tensor([[0.0, 0.0], [2.0, 0.0], [0.0, 2.0], [0.5, 0.0], [0.0, -1.0]])  # (S, 2)
 query = torch.tensor([0.0, 1.0])
 W, U = torch.eye(2), torch.tensor([[-1.0, 0.0], [0.0, 1.0]])
@@ -461,7 +461,7 @@ show("Bars of five attention weights: k3 has about half, k1 about a quarter.")
 # **As a module**, for a batch and for one query each. As in chapter 1 a forbidden score becomes the lowest number there is,
 # and a forbidden weight exactly 0.
 
-# %%
+# %% tags=["additive"]
 def masked_softmax(scores, mask):
     scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
     return scores.softmax(dim=-1).masked_fill(~mask, 0.0)
@@ -588,7 +588,7 @@ class Luong(nn.Module):
 # %% [markdown] slideshow={"slide_type": "subslide"}
 # Three steps of a decoder ask five words, with each score, beside `helpers`:
 
-# %%
+# %% tags=["scores"]
 seed_everything(1)
 states, keys, mask = torch.randn(1, 3, 4), torch.randn(1, 5, 4), torch.ones(1, 1, 5, dtype=torch.bool)
 scorers = {kind: Luong(4, kind) for kind in ("dot", "general", "concat")}
@@ -630,7 +630,7 @@ print("general with W = I is dot; concat is additive; dot is chapter 1's attenti
 # **The step.** Context and state are combined into what the step has found, $\tilde h_t = \tanh(W_c [c_t; s_t])$ (equation 5),
 # which gives the logits.
 
-# %%
+# %% tags=["luong"]
 diagrams.luong_step(SHOWN, [0.05, 0.05, 0.1, 0.1, 0.7], "wa", "tamago")
 show("One step of Luong's decoder: the state after the step asks; a dashed arrow feeds the next step.")
 
@@ -684,7 +684,7 @@ for name, cell in (("plain", plain), ("fed", fed)):
 # concat, the additive one in Luong's order, so that all steps run at once. The GRU no longer reads the fixed vector.
 
 
-# %%
+# %% tags=["translator"]
 class Translator(nn.Module):
     pad_id = PAD
 
@@ -754,13 +754,13 @@ show("Training and validation loss over four epochs; the curves of the model wit
 # > **Predict first.** Where will attention help most: on short test sentences, on long ones, on *new*, on *longer*, on
 # > *patterns*? Decide, then go on.
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["attention-scores", "nbval-ignore-output"]
 right = judge(translator)
 
 # %% [markdown]
 # See each number beside that of the same set in section 2.2. And by length:
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["by-length", "nbval-ignore-output"]
 curves["attention"] = [bootstrap_interval(right["test"][rows]) for rows in members]
 title = "What the vector loses, attention keeps"
 plots.interval_curves(middles, curves, "English words", "exact match", title)
@@ -811,7 +811,7 @@ assert leak is None
 # **Is the map right?** The model reads a test sentence and is fed the reference. Colours are its weights, frames the gold links: a
 # bright cell in a frame is right.
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["map", "nbval-ignore-output"]
 source, target = data["test"]
 maps = translation.forced_weights(translator, source, target)  # 1,000 times (T, S)
 
@@ -830,7 +830,7 @@ show("The attention map with gold links framed: content words are bright in thei
 # The weights found the crossing of section 2.1 by themselves: nothing in the loss speaks of links. But look at the small words. How
 # good are all the maps? Link each Japanese word to its largest weight, and compare with the gold links.
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["errors", "nbval-ignore-output"]
 main_error = translation.alignment_error_rate(maps, test.alignment, lengths["test"])
 links = translation.links_of(maps, lengths["test"])
 particles = set("はをがにでのとへ")  # wa, o, ga, ni, de, no, to, e
@@ -854,7 +854,7 @@ assert main_error < 0.75 * diagonal_error and shares["particles"] < shares["othe
 # the *effective number of positions* $e^{\text{entropy}}$. *longer* is where the model makes mistakes. Sort its steps by entropy into
 # four equal groups.
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["entropy", "nbval-ignore-output"]
 with torch.no_grad():
     source, target = data["longer"]
     logits, weights = translator(source, target[:, :-1])
@@ -885,7 +885,7 @@ assert by_quarter["lowest entropy"].low > by_quarter["highest entropy"].high
 # other: word 12 waits for eleven steps. But attention can do that as well. Let the annotations of *one* sentence ask each
 # other: the queries come from the same place as the keys.
 
-# %%
+# %% tags=["self-attention"]
 ids = en.encode_batch(["the cat often sleeps ."])[:, 1:]
 embedded = encoder.embedding(ids)  # (1, S, 64)
 mixed, weights = scaled_dot_product_attention(embedded, embedded, embedded)
@@ -914,7 +914,7 @@ def exposes(test, wrong, right):
 #
 # Luong's attention for a batch of padded sentences.
 
-# %%
+# %% tags=["bug-1"]
 def bug_1(query, keys, mask):
     weights = (query @ keys.transpose(1, 2)).softmax(dim=-1)
     return weights @ (keys * mask.transpose(1, 2)), weights
@@ -951,7 +951,7 @@ print("the words' weights add up to", bug_1(query, keys, mask)[1][1, :, :3].sum(
 #
 # One step of Bahdanau's decoder.
 
-# %%
+# %% tags=["bug-2"]
 decoder = BahdanauDecoder(len(ja), 8)
 
 
@@ -1064,7 +1064,7 @@ exposes(neighbours_do_not_matter, bug_4, lambda scores: scores.softmax(dim=0))
 #
 # How good is the model with one vector on longer sentences?
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["bug-5", "nbval-ignore-output"]
 @torch.no_grad()
 def bug_5(model, source, target):
     words = model(source, target[:, :-1])[0].argmax(dim=-1)  # (B, T)
