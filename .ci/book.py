@@ -9,6 +9,7 @@ from pathlib import Path
 import badges
 import chapters
 import nbformat
+from repeat import SURROUNDINGS
 
 ROOT, BUILD = chapters.ROOT, chapters.BUILD
 SOURCE, SITE = BUILD / "book-source", BUILD / "book"
@@ -43,10 +44,10 @@ def link(target, base):
         return ("../" if inside else "") + page.as_posix() + anchor
     if path == ROOT / "README.md":
         return f"index.md{anchor}"
-    if path == SETTINGS / "teachers.md":
-        return f"teachers.md{anchor}"
-    if path.suffix == ".png":
-        return path.name
+    if path.parent == SETTINGS and path.suffix == ".md":
+        return path.name + anchor
+    if path == ROOT / ".github" / "picture.png":
+        return "_static/picture.png"
     return github(path.relative_to(ROOT).as_posix()) + anchor
 
 
@@ -81,34 +82,111 @@ def picture(cells, index):
 
 
 def landing():
-    """Return the landing page: the README, with links into the site instead of badges."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    text = chapters.BADGE.sub(lambda m: f"[Open in Colab]({m['url']})", text)
-    text = text.replace("| | Chapter |", "| No. | Chapter |").replace("| Runs in | |", "| Runs in | Run it |")
-    return relinked(text, ROOT) + "\n" + contents()
+    """Return the landing page: its text is in .github/book/index.md, the chapters describe themselves."""
+    text = (SETTINGS / "index.md").read_text(encoding="utf-8")
+    first = chapters.chapters()[0]
+    for mark, part in {
+        "colab": colab(first),
+        "first": first.name,
+        "chapters": "\n".join(map(card, chapters.chapters())),
+        "studies": "\n".join(
+            f"- [{title(path)}](studies/{path.name}): {question(path)}" for path in chapters.studies()
+        ),
+    }.items():
+        text = text.replace(f"<!-- {mark} -->", part)
+    if not playgrounds():
+        text = "\n".join(line for line in text.splitlines() if "playground.md" not in line)
+    return relinked(text, SETTINGS) + "\n" + contents()
+
+
+def colab(path):
+    """Return the address that opens a notebook in Colab."""
+    return github(path.relative_to(ROOT).as_posix()).replace(
+        "https://github.com", "https://colab.research.google.com/github"
+    )
+
+
+def about(path):
+    """Return what the small table at a notebook's beginning says: a dictionary from "Time" and the like."""
+    for cell in chapters.read(path).cells[:4]:
+        if rows := re.findall(r"^\|\s*\*\*(.+?)\*\*\s*\|\s*(.+?)\s*\|\s*$", cell.source, flags=re.M):
+            return {key: re.sub(r"\[([^\]]+)\]\([^)]*\)", r"\1", value) for key, value in rows}
+    return {}
+
+
+def card(path):
+    """Return a chapter's card: what you will be able to do, how long it takes, and the ways to it."""
+    says = about(path)
+    able = [f"- {part.strip()}" for part in says.get("You will be able to", "").split(";") if part.strip()]
+    ways = [f"[Read]({path.name})", f"[Open in Colab]({colab(path)})"]
+    ways.append(f'<a href="_sources/{path.name}" download>Notebook</a>')
+    ways.append(f'<a href="slides/{path.stem[:2]}.html">Slides</a>')
+    lines = [f":::{{grid-item-card}} [{chapters.number(path)}. {called(path)}]({path.name})", "", *able, ""]
+    return "\n".join([*lines, says.get("Time", ""), "", "```{card-footer}", " · ".join(ways), "```", ":::"])
+
+
+def question(path):
+    """Return the question that a study asks, which stands in its first cell; "" if it asks none."""
+    found = re.search(
+        r"\*\*(?:The )?question\.\*\*\s*(.+?)(?:\n\n|\Z)", chapters.read(path).cells[0].source, re.S | re.I
+    )
+    return relinked(re.sub(r"\s+", " ", found[1]), path.parent).replace("](../", "](") if found else ""
+
+
+def called(path):
+    """Return what the README calls a chapter, else its title."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    names = dict((stem, name) for name, stem in re.findall(r"\[([^\]]+)\]\(notebooks/([^)]+)\.ipynb\)", readme))
+    return names.get(path.stem, title(path))
+
+
+def playgrounds():
+    """Return the playground views that the executed chapters hold: (chapter, number of the cell, its HTML)."""
+    found = []
+    for path in chapters.chapters():
+        for index, cell in enumerate(chapters.read(path).cells):
+            for output in cell.get("outputs", []):
+                text = output.get("data", {}).get("text/html", "")
+                if "<iframe" in text and "id=&quot;data&quot;" in text:
+                    found.append((path, index, text))
+    return found
+
+
+def playground():
+    """Write the views of `playgrounds` as files, and return the page that shows them."""
+    text = (SETTINGS / "playground.md").read_text(encoding="utf-8")
+    for number, (path, index, view) in enumerate(playgrounds(), start=1):
+        (SOURCE / f"playground-{number}.html").write_text(view, encoding="utf-8")
+        name = re.search(r'<iframe title="([^"]*)"', view)[1]
+        name = f"Chapter {chapters.number(path)}" if name in ("Playground", "Attention") else name
+        before = next(c.source for c in chapters.read(path).cells[index - 1 :: -1] if c.cell_type == "markdown")
+        text += (
+            f"\n## {name}\n\n{relinked(before, path.parent)}\n\nFrom [chapter {chapters.number(path)}]({path.name}).\n\n"
+            f"```{{raw}} html\n:file: playground-{number}.html\n```\n"
+        )
+    return relinked(text, SETTINGS)
 
 
 def contents():
     """Return the site's table of contents; a chapter is called there what the README calls it."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    called = dict((path, name) for name, path in re.findall(r"\[([^\]]+)\]\(notebooks/([^)]+)\.ipynb\)", readme))
     lines = ["```{toctree}", ":hidden:", ":caption: Chapters", ""]
-    for path in chapters.chapters():
-        lines.append(f"{chapters.number(path)}. {called.get(path.stem, title(path))} <{path.stem}>")
+    lines += [f"{chapters.number(path)}. {called(path)} <{path.stem}>" for path in chapters.chapters()]
     if chapters.studies():
         lines += ["```", "", "```{toctree}", ":hidden:", ":caption: Studies", ""]
         lines += [f"{chapters.number(path)}. {title(path)} <studies/{path.stem}>" for path in chapters.studies()]
     lines += ["```", "", "```{toctree}", ":hidden:", ":caption: Solutions", "", "All solutions <solutions/index>"]
     lines += [f"Chapter {chapters.number(path)} <solutions/{path.stem}>" for path in chapters.solutions()]
     lines += ["```", "", "```{toctree}", ":hidden:", ":caption: Beside them", ""]
-    lines += ["Glossary <glossary>", "For teachers <teachers>", "```", ""]
+    lines += ["Playground <playground>"] if playgrounds() else []
+    lines += ["Glossary <glossary>", "For teachers <teachers>", "How this is made <making>", "```", ""]
     return "\n".join(lines)
 
 
 def title(path):
     """Return a notebook's title without its number."""
     first = chapters.read(path).cells[0].source.splitlines()[0]
-    return re.sub(r"^#\s*(\d+\.\s*)?", "", first)
+    words = re.sub(r"^#\s*(Study\s+)?(\d+[.:]\s*)?", "", first)
+    return words[0].upper() + words[1:]
 
 
 def solutions_page():
@@ -163,13 +241,19 @@ def write_source():
     for folder in ("_static", "_templates"):
         shutil.copytree(SETTINGS / folder, SOURCE / folder)
     shutil.copy(chapters.mathjax(), SOURCE / "_static" / "mathjax.js")
-    shutil.copy(ROOT / ".github" / "picture.png", SOURCE)
+    shutil.copy(ROOT / ".github" / "picture.png", SOURCE / "_static")
     for path in chapters.pages():
         nbformat.write(page(path), SOURCE / path.relative_to(chapters.NOTEBOOKS))
-    teachers = relinked((SETTINGS / "teachers.md").read_text(encoding="utf-8"), SETTINGS)
+    pages = {"index": landing(), "glossary": glossary(), "solutions/index": solutions_page()}
+    for name in ("teachers", "making"):
+        pages[name] = relinked((SETTINGS / f"{name}.md").read_text(encoding="utf-8"), SETTINGS)
+    rows = [f"| `{name}` | {stands_for} |" for name, (stands_for, _) in SURROUNDINGS.items()]
+    table = "\n".join(["| `IN=` | stands for |", "|---|---|", *rows])
+    pages["making"] = pages["making"].replace("<!-- surroundings -->", table)
+    if playgrounds():
+        pages["playground"] = playground()
     name, _ = badges.address()
-    teachers = teachers.replace("<!-- decks -->", decks()).replace("your_account/flycatcher", name)
-    pages = {"index": landing(), "glossary": glossary(), "teachers": teachers, "solutions/index": solutions_page()}
+    pages["teachers"] = pages["teachers"].replace("<!-- decks -->", decks()).replace("your_account/flycatcher", name)
     for name, text in pages.items():
         (SOURCE / f"{name}.md").write_text(text, encoding="utf-8")
 
@@ -190,6 +274,8 @@ def main():
     write_source()
     shutil.rmtree(SITE, ignore_errors=True)
     wrong = sphinx(["-q", "-W", "--keep-going", "-b", "html", "-d", str(BUILD / "book-cache"), str(SOURCE), str(SITE)])
+    for path in chapters.pages():  # what a reader downloads is the notebook itself, not the page made from it
+        shutil.copy(path, SITE / "_sources" / path.relative_to(chapters.NOTEBOOKS))
     slides.write(SITE / "slides")
     pages = len(list(SITE.rglob("*.html")))
     where = Path(SITE / "index.html").relative_to(ROOT)

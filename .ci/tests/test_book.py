@@ -6,9 +6,13 @@ import shutil
 import badges
 import book
 import chapters
+import nbformat
 import pytest
+import torch
 from chapters import NOTEBOOKS, ROOT
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from helpers.playground import explore
 
 
 @pytest.mark.parametrize("path", chapters.pages(), ids=lambda path: path.stem)
@@ -51,12 +55,38 @@ def test_code_is_not_mistaken_for_a_link():
     assert book.relinked("`x[0](README.md)` and [this](README.md)", ROOT) == "`x[0](README.md)` and [this](index.md)"
 
 
-def test_the_landing_page_has_every_chapter_of_the_readme_and_no_badge():
+def test_the_landing_page_has_a_card_for_every_chapter_and_a_line_for_every_study():
     text = book.landing()
     for path in chapters.chapters():
-        assert f"<{path.stem}>" in text
-    assert "badge.svg" not in text and "](notebooks/" not in text
-    assert len(re.findall(r"\[Open in Colab\]\(https://colab", text)) >= 3
+        says = book.about(path)
+        assert f"<{path.stem}>" in text and says["Time"] in text
+        assert f"blob/{badges.address()[1]}/notebooks/{path.name}" in text and f"slides/{path.stem[:2]}.html" in text
+        assert text.count(f"- {says['You will be able to'].split(';')[0].strip()}") == 1
+    for path in chapters.studies():
+        assert f"](studies/{path.name}): {book.question(path)[:40]}" in text and len(book.question(path)) > 40
+    assert "<!--" not in text and "badge.svg" not in text and "](../" not in text
+    assert len(re.findall(r"\[Open in Colab\]\(https://colab", text)) == len(chapters.chapters())
+
+
+def test_the_playground_page_shows_the_views_of_the_executed_chapters(tmp_path, monkeypatch):
+    view = explore([torch.eye(2).expand(1, 2, 2)], ["a", "b"], title="A view").data
+    output = new_output("execute_result", {"text/html": view})
+    other = new_output("execute_result", {"text/html": "<iframe srcdoc='BertViz'></iframe>"})
+    cells = [
+        new_markdown_cell("# 3. Heads"),
+        new_markdown_cell("**Look** with [this](03_heads.ipynb)."),
+        new_code_cell("explore(weights, tokens)", outputs=[other, output]),
+    ]
+    nbformat.write(new_notebook(cells=cells), tmp_path / "03_heads.ipynb")
+    monkeypatch.setattr(chapters, "NOTEBOOKS", tmp_path)
+    monkeypatch.setattr(book, "SOURCE", tmp_path)
+    text = book.playground()
+    assert (tmp_path / "playground-1.html").read_text(encoding="utf-8") == view
+    assert "## A view" in text and "[chapter 3](03_heads.ipynb)" in text and text.count(":file:") == 1
+    assert text.index("**Look** with") < text.index(":file: playground-1.html")
+    assert "Playground <playground>" in book.contents()
+    monkeypatch.setattr(book, "playgrounds", list)
+    assert "playground" not in book.contents()
 
 
 def test_terms_are_read_from_a_table_and_from_a_list():

@@ -1,11 +1,75 @@
-// A formula or a block that is too wide scrolls inside its own box; so that the keyboard can scroll it, it takes the focus.
+// What is too wide scrolls inside its own box; so that the keyboard can scroll it, it takes the focus.
+const WIDE = "mjx-container[display='true'], pre, .output_html, .pst-scrollable-table-container";
 const reachable = () => {
-  for (const box of document.querySelectorAll("mjx-container[display='true'], pre, .output_html, .pst-scrollable-table-container")) {
+  for (const box of document.querySelectorAll(WIDE)) {
     if (box.scrollWidth > box.clientWidth + 1) box.setAttribute("tabindex", "0");
   }
 };
+
+// A figure is a link to its file; a click opens it large, in this page.
+const enlargeable = () => {
+  for (const image of document.querySelectorAll(".bd-article img")) {
+    let link = image.closest("a"); // Sphinx makes one around a figure that is shown smaller than its file
+    if ((link && !link.matches(".image-reference")) || image.naturalWidth < 300) continue;
+    if (!link) {
+      link = document.createElement("a");
+      image.replaceWith(link);
+      link.append(image);
+    }
+    link.href = image.src;
+    link.classList.add("enlarge");
+    link.title = "Enlarge";
+    link.addEventListener("click", (event) => {
+      if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+      event.preventDefault();
+      const dialog = document.createElement("dialog");
+      dialog.className = "figure";
+      dialog.setAttribute("aria-label", "Figure, enlarged");
+      const large = new Image();
+      large.src = image.src;
+      large.alt = image.alt;
+      const close = document.createElement("button");
+      close.textContent = "Close";
+      dialog.append(large, close);
+      dialog.addEventListener("click", () => dialog.close());
+      dialog.addEventListener("close", () => dialog.remove());
+      document.body.append(dialog);
+      dialog.showModal();
+    });
+  }
+};
+
+// The outline keeps the section that is read in sight.
+const following = () => {
+  const outline = document.querySelector(".bd-sidebar-secondary");
+  if (!outline) return;
+  new MutationObserver(() => {
+    const active = [...outline.querySelectorAll(".nav-link.active")].pop();
+    if (!active) return;
+    const [inside, around] = [active.getBoundingClientRect(), outline.getBoundingClientRect()];
+    if (inside.top < around.top + 40 || inside.bottom > around.bottom - 40) {
+      outline.scrollTop += inside.top - around.top - around.height / 2;
+    }
+  }).observe(outline, { subtree: true, attributeFilter: ["class"] });
+};
+
+// From the search a reader arrives at the section that holds most of the words found, not at the top of a long page.
+const arriving = () => {
+  for (const results of document.querySelectorAll("#search-results")) {
+    const words = new URLSearchParams(location.search).get("q") || "";
+    results.addEventListener("click", () => localStorage.setItem("sphinx_highlight_terms", words.toLowerCase()));
+  }
+  if (location.hash) return;
+  const found = [...document.querySelectorAll(".bd-article .highlighted")].map((word) => word.closest("section"));
+  const count = (section) => found.filter((one) => one === section).length;
+  const best = found.sort((a, b) => count(b) - count(a))[0];
+  if (best && best.id && best.parentElement.closest("section")) best.scrollIntoView();
+};
+
 window.addEventListener("load", () => {
   const typeset = window.MathJax && MathJax.startup ? MathJax.startup.promise : Promise.resolve();
-  typeset.then(reachable);
+  enlargeable();
+  following();
+  typeset.then(reachable).then(arriving);
   window.addEventListener("resize", reachable);
 });
