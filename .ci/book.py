@@ -83,7 +83,7 @@ def picture(cells, index):
 
 def landing():
     """Return the landing page: its text is in .github/book/index.md, the chapters describe themselves."""
-    text = (SETTINGS / "index.md").read_text(encoding="utf-8")
+    text = relinked((SETTINGS / "index.md").read_text(encoding="utf-8"), SETTINGS)
     first = chapters.chapters()[0]
     for mark, part in {
         "colab": colab(first),
@@ -96,7 +96,7 @@ def landing():
         text = text.replace(f"<!-- {mark} -->", part)
     if not playgrounds():
         text = "\n".join(line for line in text.splitlines() if "playground.md" not in line)
-    return relinked(text, SETTINGS) + "\n" + contents()
+    return text + "\n" + contents()
 
 
 def colab(path):
@@ -154,7 +154,7 @@ def playgrounds():
 
 def playground():
     """Write the views of `playgrounds` as files, and return the page that shows them."""
-    text = (SETTINGS / "playground.md").read_text(encoding="utf-8")
+    text = relinked((SETTINGS / "playground.md").read_text(encoding="utf-8"), SETTINGS)
     for number, (path, index, view) in enumerate(playgrounds(), start=1):
         (SOURCE / f"playground-{number}.html").write_text(view, encoding="utf-8")
         name = re.search(r'<iframe title="([^"]*)"', view)[1]
@@ -164,7 +164,7 @@ def playground():
             f"\n## {name}\n\n{relinked(before, path.parent)}\n\nFrom [chapter {chapters.number(path)}]({path.name}).\n\n"
             f"```{{raw}} html\n:file: playground-{number}.html\n```\n"
         )
-    return relinked(text, SETTINGS)
+    return text
 
 
 def contents():

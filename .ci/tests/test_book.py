@@ -65,6 +65,7 @@ def test_the_landing_page_has_a_card_for_every_chapter_and_a_line_for_every_stud
     for path in chapters.studies():
         assert f"](studies/{path.name}): {book.question(path)[:40]}" in text and len(book.question(path)) > 40
     assert "<!--" not in text and "badge.svg" not in text and "](../" not in text
+    assert not re.findall(r"\]\(https://github", text)
     assert len(re.findall(r"\[Open in Colab\]\(https://colab", text)) == len(chapters.chapters())
 
 

@@ -54,16 +54,21 @@ const following = () => {
 };
 
 // From the search a reader arrives at the section that holds most of the words found, not at the top of a long page.
+// (The theme loads the search in every page, so Sphinx leaves the marking of the words to us.)
 const arriving = () => {
-  for (const results of document.querySelectorAll("#search-results")) {
+  const results = document.querySelector("#search-results");
+  if (results) {
     const words = new URLSearchParams(location.search).get("q") || "";
     results.addEventListener("click", () => localStorage.setItem("sphinx_highlight_terms", words.toLowerCase()));
+    return;
   }
-  if (location.hash) return;
-  const found = [...document.querySelectorAll(".bd-article .highlighted")].map((word) => word.closest("section"));
-  const count = (section) => found.filter((one) => one === section).length;
-  const best = found.sort((a, b) => count(b) - count(a))[0];
-  if (best && best.id && best.parentElement.closest("section")) best.scrollIntoView();
+  SphinxHighlight.highlightSearchWords();
+  setTimeout(() => {
+    const found = [...document.querySelectorAll(".bd-article .highlighted")].map((word) => word.closest("section"));
+    const count = (section) => found.filter((one) => one === section).length;
+    const best = found.sort((a, b) => count(b) - count(a))[0];
+    if (!location.hash && best && best.parentElement.closest("section")) best.scrollIntoView();
+  }, 100);
 };
 
 window.addEventListener("load", () => {
