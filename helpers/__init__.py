@@ -18,7 +18,6 @@ A name lives in the module it is imported from. Arrows go one way, from the bott
     collect            attention weights out of any module                       3
     analysis           entropy, distance, intervals, leaks                       1, 5
     plots              charts and heat maps                                      -
-    architecture_plot  the map of the Transformer                                4
     diagrams           the drawings                                              -
     bertviz_views      BertViz made safe, weights as files                       -
     playground         attention and models to play with, running in the page    3, 4, 5

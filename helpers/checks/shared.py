@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 
 import torch
-from torch.nn import functional as F
 
 
 def random(*shape, seed=0, scale=1.0):
@@ -105,20 +104,6 @@ def _check_prefixes(model, prefixes, rows=None):
         raise ValueError("a prefix begins with <BOS>; these are empty")
     if rows is not None and prefixes.size(0) != rows:
         raise ValueError(f"this model continues {rows} rows; it was given {prefixes.size(0)}")
-
-
-@dataclass
-class Says:
-    """A stand-in for a model that writes one given row after the other, whatever stands in the prefix."""
-
-    rows: tuple
-    vocab_size: int = 10
-    calls: int = field(default=0, compare=False, repr=False)
-
-    def __call__(self, prefixes):
-        _check_prefixes(self, prefixes, len(self.rows))
-        at = min(prefixes.size(1), len(self.rows[0])) - 1
-        return F.one_hot(torch.tensor([row[at] for row in self.rows]), self.vocab_size).float()
 
 
 @dataclass

@@ -8,14 +8,9 @@ import torch
 from torch.nn import functional as F
 
 from helpers.attention import causal_mask, scaled_dot_product_attention
-from helpers.checks.full_transformer import (
-    check_beam_search,
-    check_cached_step,
-    check_nucleus,
-    check_smoothed_loss,
-    check_warmup_lr,
-)
+from helpers.checks.full_transformer import check_rms_norm, check_smoothed_loss, check_warmup_lr
 from helpers.checks.shared import Writes
+from helpers.checks.transformer_decoding import check_accept, check_beam_search, check_cached_step, check_nucleus
 from helpers.generation import generate
 from helpers.tests.checking import examine
 
@@ -346,3 +341,58 @@ def test_a_beam_as_wide_as_everything_finds_the_best(seed):
 def test_greedy_is_not_the_best_in_the_trap():
     first = check_beam_search.__self__.cases
     assert beam_by_sorting(*first[0]) != beam_by_sorting(*first[1])
+
+
+# RMSNorm
+
+
+def rms_norm(x, weight, eps):
+    return x * (x.pow(2).mean(-1, keepdim=True) + eps).rsqrt() * weight
+
+
+def rms_norm_by_torch(x, weight, eps):
+    return F.rms_norm(x, x.shape[-1:], weight, eps)
+
+
+def test_rms_norm():
+    examine(
+        check_rms_norm,
+        right=[rms_norm, rms_norm_by_torch, lambda x, w, eps: torch.einsum("...d,d->...d", rms_norm(x, torch.ones(1), eps), w)],
+        wrong=[
+            lambda x, w, eps: rms_norm(x, w, 1e-6),
+            lambda x, w, eps: rms_norm(x.detach(), w, eps),
+            lambda x, w, eps: F.normalize(x, dim=-1) * w,
+            lambda x, w, eps: rms_norm(x, w.mean(), eps),
+            lambda x, w, eps: x / x.abs().mean(-1, keepdim=True) * w,
+        ],
+    )  # fmt: skip
+
+
+# A draft is checked
+
+
+def accept(draft, logits):
+    own = logits.argmax(dim=-1)
+    agreed = int((own[:-1] == draft).cumprod(dim=0).sum())
+    return own[: agreed + 1].tolist()
+
+
+def accept_by_tensor(draft, logits):
+    own = logits.argmax(dim=-1)
+    places = (own[:-1] != draft).nonzero().flatten()
+    return own[: (places[0] if len(places) else len(draft)) + 1]
+
+
+def test_accept():
+    examine(
+        check_accept,
+        right=[accept, accept_by_tensor, lambda d, x: tuple(accept(d, x))],
+        wrong=[
+            lambda d, x: accept(d, x)[:2],
+            lambda d, x: accept(d[:-1], x[:-1]) if len(d) else accept(d, x),
+            lambda d, x: accept(d, x[:, :7]),
+            lambda d, x: [*d.tolist()[: len(accept(d, x)) - 1], int(x[-1].argmax())],
+            lambda d, x: torch.tensor(accept(d, x)).float(),
+        ],
+        same=["logits.argmax(dim=-1).tolist() → logits.argmax(dim=-1)", "-1 → 1"],  # two axes: 1 is the last
+    )  # fmt: skip

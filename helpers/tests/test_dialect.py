@@ -182,7 +182,6 @@ ELSEWHERE = {
     "diagrams",
     "bertviz_views",
     "playground",
-    "architecture_plot",
 }  # have tests of their own
 
 

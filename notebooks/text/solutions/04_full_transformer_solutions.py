@@ -49,13 +49,11 @@ device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 # %%
 import math
-from types import SimpleNamespace
 
-from torch import nn
 from torch.nn import functional as F
 
 from helpers import generation
-from helpers.attention import MultiHeadAttention, causal_mask, scaled_dot_product_attention
+from helpers.attention import causal_mask, scaled_dot_product_attention
 from helpers.checks import full_transformer as layer_checks
 from helpers.checks import transformer_decoding as decoding_checks
 from helpers.training import seed_everything
@@ -82,7 +80,27 @@ for step in (1, 2000, 4000, 16000, 100_000):
 
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# ## Exercise 2 · label smoothing
+# ## Exercise 2 · RMSNorm
+#
+# Two lines. `keepdim=True` keeps (..., 1), which broadcasts over the features. $\epsilon$ inside the root makes the norm of a
+# vector of zeros zero, and its gradient finite.
+
+
+# %%
+def rms_norm(x, weight, eps):
+    mean_square = x.square().mean(dim=-1, keepdim=True)  # (..., d_model) → (..., 1)
+    return x / (mean_square + eps).sqrt() * weight
+
+
+assert layer_checks.check_rms_norm(rms_norm)
+seed_everything(0)
+x, weight = torch.randn(2, 3, 8) + 2, torch.randn(8)
+torch.testing.assert_close(rms_norm(x, weight, 1e-6), F.rms_norm(x, (8,), weight, 1e-6))
+print("equal to F.rms_norm")
+
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## Exercise 3 · label smoothing
 #
 # The cross-entropy with the smoothed target is a sum over V classes, but nearly all of them have the same weight,
 # `smoothing` / V. So two numbers a token are enough: the log-probability of the right class, and the mean over all
@@ -119,124 +137,34 @@ for certainty in (0.5, 0.9, 1 - smoothing + smoothing / V, 0.99, 0.999):
 
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# ## Exercise 3 · one decoder layer
+# ## Exercise 4 · nucleus sampling
 #
-# Three sublayers that differ in one thing only: what they read. So they are three small functions of `y`, and the loop
-# around them holds the residual connection and the two norm orders. `memory` has passed through the encoder's own layer
-# norm; it goes in as it is. The two attentions are two modules with weights of their own.
+# Sorted, largest first, the sum *before* a token decides: as long as it is below $p$, the token is needed. So the token that
+# passes $p$ is in, and the likeliest one always is. `scatter` writes the verdict on each token back to its old place.
 
 
 # %%
-def decoder_layer(x, memory, layer, self_mask, memory_mask):
-    sublayers = [
-        (layer.norm_1, lambda y: layer.self_attention(y, y, y, self_mask)[0]),
-        (layer.norm_2, lambda y: layer.cross_attention(y, memory, memory, memory_mask)[0]),
-        (layer.norm_3, layer.feed_forward),
-    ]
-    for norm, sublayer in sublayers:
-        x = x + sublayer(norm(x)) if layer.norm_first else norm(x + sublayer(x))  # (B, T, d_model)
-    return x
+def nucleus(logits, p):
+    ordered, order = logits.sort(dim=-1, descending=True)  # (B, V)
+    chances = ordered.softmax(dim=-1)
+    before = chances.cumsum(dim=-1) - chances
+    dropped = torch.zeros_like(logits, dtype=torch.bool).scatter(-1, order, before >= p)
+    return logits.masked_fill(dropped, -math.inf)
 
 
-assert layer_checks.check_decoder_layer(decoder_layer)
+assert decoding_checks.check_nucleus(nucleus)
 
 # %% [markdown]
-# With the weights of PyTorch's layer it gives PyTorch's output, in both norm orders. Mind the masks: PyTorch's `True`
-# means blocked.
-
+# A sure model and an unsure one. Top-k would keep the same number of both:
 
 # %%
-def parts_of(theirs):
-    return SimpleNamespace(
-        self_attention=MultiHeadAttention.from_torch(theirs.self_attn),
-        cross_attention=MultiHeadAttention.from_torch(theirs.multihead_attn),
-        feed_forward=nn.Sequential(theirs.linear1, nn.ReLU(), theirs.linear2),
-        norm_1=theirs.norm1, norm_2=theirs.norm2, norm_3=theirs.norm3, norm_first=theirs.norm_first,
-    )
-
-
-seed_everything(0)
-x, memory = torch.randn(2, 4, 16), torch.randn(2, 5, 16)
-padding = torch.tensor([[False] * 5, [False] * 3 + [True] * 2])
-for norm_first in (True, False):
-    theirs = nn.TransformerDecoderLayer(16, 4, 32, dropout=0.0, batch_first=True, norm_first=norm_first)
-    expected = theirs(x, memory, tgt_mask=~causal_mask(4), memory_key_padding_mask=padding)
-    got = decoder_layer(x, memory, parts_of(theirs), causal_mask(4), ~padding.unsqueeze(1))
-    torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-5)
-    print("equal to nn.TransformerDecoderLayer with norm_first =", norm_first)
+logits = torch.tensor([[0.9, 0.04, 0.03, 0.02, 0.01], [0.25, 0.22, 0.2, 0.18, 0.15]]).log()
+for p in (0.5, 0.95):
+    print(f"p = {p}: kept", nucleus(logits, p).isfinite().sum(dim=-1).tolist(), "of 5")
 
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# ## Exercise 4 · greedy decoding
-#
-# Four lines decide whether this is right. `masked_fill` comes before the append: a row that has ended gets padding. The
-# `|` remembers: without it a row ends, gets one `<PAD>`, which is no `<EOS>`, and begins again. The question whether
-# all have ended comes after the append, so that the last `<EOS>` is in the result. And the loop counts to `max_length`
-# by itself, so that a model that never ends does no harm.
-
-
-# %%
-def greedy(next_logits, batch_size, max_length, bos_id, eos_id, pad_id):
-    tokens = torch.full((batch_size, 1), bos_id)
-    ended = torch.zeros(batch_size, dtype=torch.bool)
-    for _ in range(max_length):
-        chosen = next_logits(tokens).argmax(dim=-1)  # (B, t) → (B, V) → (B,)
-        chosen = chosen.masked_fill(ended, pad_id)
-        tokens = torch.cat([tokens, chosen.unsqueeze(1)], dim=1)  # (B, t) → (B, t + 1)
-        ended = ended | (chosen == eos_id)
-        if ended.all():
-            break
-    return tokens[:, 1:]
-
-
-assert decoding_checks.check_greedy(greedy)
-
-# %% [markdown]
-# A toy model for a comparison with `helpers.generation`: random numbers for each pair of tokens that follow each other,
-# and a random preference for each row. The ids 0 and 1 are `<PAD>` and `<BOS>`, which nobody writes; 2 is `<EOS>`.
-
-# %%
-seed_everything(0)
-preference, table = torch.randn(6, 12), torch.randn(12, 12)
-preference[:, :2] = -math.inf
-
-
-def next_logits(tokens):
-    return preference + table[tokens].mean(dim=1)  # (B, t) → (B, t, V) → (B, V)
-
-
-def step(last, prefix):
-    prefix = torch.cat([prefix, last.unsqueeze(1)], dim=1)  # (B, t) → (B, t + 1)
-    return next_logits(prefix), prefix
-
-
-nothing = torch.zeros(6, 0, dtype=torch.long)
-expected, _ = generation.generate(step, nothing, 6, max_length=10)
-assert torch.equal(greedy(next_logits, 6, 10, bos_id=1, eos_id=2, pad_id=0), expected)
-print("equal to helpers.generation.generate, lengths", (expected != 0).sum(1).tolist())
-
-
-# %% [markdown] slideshow={"slide_type": "slide"}
-# ## Exercise 5 · top-k filtering
-#
-# `topk` sorts, so the last of its values is the smallest that stays. The slice `[:, -1:]` keeps the axis, and each row
-# is compared with its own limit. `masked_fill` without an underscore returns a new tensor. This version keeps all
-# logits that equal the limit; `scatter` with the places that `topk` returns keeps exactly `k`.
-
-
-# %%
-def top_k_filter(logits, k):
-    limit = logits.topk(k, dim=-1).values[:, -1:]  # (B, V) → (B, k) → (B, 1)
-    return logits.masked_fill(logits < limit, -math.inf)
-
-
-assert decoding_checks.check_top_k_filter(top_k_filter)
-logits = torch.tensor([[1.0, 3.0, 2.0]])
-print("kept:", top_k_filter(logits, 2), " probabilities:", top_k_filter(logits, 2).softmax(-1))
-
-
-# %% [markdown] slideshow={"slide_type": "slide"}
-# ## Exercise 6 · one step with a cache
+# ## Exercise 5 · one step with a cache, from the matrices
 #
 # The new token asks with one query, so there is one row of scores. A causal mask allows that row everything: all the
 # keys are in the past or its own. So there is no mask. (`F.scaled_dot_product_attention(..., is_causal=True)` would be
@@ -274,6 +202,47 @@ print("equal; the cache holds keys of shape", tuple(cache[0].shape))
 
 
 # %% [markdown] slideshow={"slide_type": "slide"}
+# ## Exercise 6 · a draft is checked
+#
+# The large model's own token is written at every place that is reached, whether it agrees with the draft or not: where it
+# agrees the two are the same, and where it does not, the large model is right. The walk ends at the first difference, or
+# behind the draft, where the last row gives one token for free.
+
+
+# %%
+def accept(draft, logits):
+    written = []
+    for place, own in enumerate(logits.argmax(dim=-1).tolist()):  # (k + 1, V) → k + 1 numbers
+        written.append(own)
+        if place == len(draft) or own != draft[place]:
+            break
+    return written
+
+
+assert decoding_checks.check_accept(accept)
+
+# %% [markdown]
+# What is it good for? Two toy models, both random tables of what follows what; the small one is the large one with noise.
+# The text is the large model's own, whatever the small one says, with fewer calls of the large one.
+
+# %%
+seed_everything(0)
+large = torch.randn(12, 12)
+small = large + 0.3 * torch.randn(12, 12)
+alone, text, calls = [3], [3], 0
+while len(alone) < 40:
+    alone.append(large[alone[-1]].argmax().item())
+while len(text) < 40:
+    draft = [text[-1]]
+    for _ in range(4):
+        draft.append(small[draft[-1]].argmax().item())
+    text += accept(torch.tensor(draft[1:]), large[draft])  # row i follows token i of the draft
+    calls += 1
+assert text[:40] == alone and calls < 39
+print(f"39 tokens with {calls} calls of the large model, the same text")
+
+
+# %% [markdown] slideshow={"slide_type": "slide"}
 # ## Exercise 7 · beam search
 #
 # A hypothesis is a pair of a list and a number. Each round splits the beam into what is finished and what goes on. The
@@ -304,29 +273,34 @@ def beam_search(next_log_probs, beam_size, max_length, bos_id, eos_id, length_pe
 assert decoding_checks.check_beam_search(beam_search)
 
 # %% [markdown]
-# The toy model of exercise 4 again, with its first row: a beam of one is greedy, and a wider one agrees with
-# `helpers.generation` (which fills a short row up with `<PAD>`).
-
+# A toy model for a comparison with `helpers.generation`: a random preference, and random numbers for each pair of tokens
+# that follow each other. The ids 0 and 1 are `<PAD>` and `<BOS>`, which nobody writes; 2 is `<EOS>`.
 
 # %%
+seed_everything(0)
+preference, table = torch.randn(1, 12), torch.randn(12, 12)
+preference[:, :2] = -math.inf
+
+
 def next_log_probs(prefixes):
-    return (preference[:1] + table[prefixes].mean(dim=1)).log_softmax(dim=-1)
+    return (preference + table[prefixes[:, -1]]).log_softmax(dim=-1)  # (n, t) → (n,) → (n, V)
 
 
 def beam_step(last, prefix):
-    prefix = torch.cat([prefix, last.unsqueeze(1)], dim=1)
+    prefix = torch.cat([prefix, last.unsqueeze(1)], dim=1)  # (n, t) → (n, t + 1)
     return next_log_probs(prefix), prefix
 
 
-one = beam_search(next_log_probs, 1, 10, bos_id=1, eos_id=2, length_penalty=0.6)
-assert one == greedy(next_log_probs, 1, 10, bos_id=1, eos_id=2, pad_id=0)[0].tolist()
+nothing = torch.zeros(1, 0, dtype=torch.long)
+greedy, _ = generation.generate(beam_step, nothing, 1, max_length=10)
+assert beam_search(next_log_probs, 1, 10, 1, 2, 0.6) == greedy[0].tolist()
 for size in (2, 4, 8):
     how = {"max_length": 10, "strategy": "beam", "beam_size": size, "length_penalty": 0.6}
-    expected = generation.generate(beam_step, nothing[:1], 1, **how)[0][0]
+    expected = generation.generate(beam_step, nothing, 1, **how)[0][0]
     found = beam_search(next_log_probs, size, 10, 1, 2, 0.6)
     assert found == expected[expected != 0].tolist()
     print(f"beam of {size}: {found}")
-print("a beam of 1 is greedy:", one)
+print("a beam of 1 is greedy:", greedy[0].tolist())
 
 # %% [markdown]
 # Back to [chapter 4](../04_full_transformer.ipynb).
