@@ -1,4 +1,4 @@
-"""The exercises of chapter 3: heads split and joined, PyTorch's layout and the paper's, loop and fused, GQA."""
+"""The exercises of chapter 3: PyTorch's layout and the paper's, einsum, shared keys, one head, one edge, own sentences."""
 
 import math
 
@@ -8,92 +8,11 @@ from torch.nn import functional as F
 from helpers.attention import causal_mask, scaled_dot_product_attention
 from helpers.checks.core import Exercise, then
 from helpers.checks.shared import random, real
+from helpers.data import load_agreement, load_labelled
 
 
 def _counted(*shape):
     return torch.arange(float(math.prod(shape))).view(shape)
-
-
-# 1. Split into heads
-
-
-def _split(x, num_heads):
-    return x.unflatten(-1, (num_heads, -1)).transpose(1, 2)
-
-
-def _split_alternating(x, num_heads):
-    return x.unflatten(-1, (-1, num_heads)).permute(0, 3, 1, 2)
-
-
-_split_heads = Exercise(
-    name="split_heads",
-    reference=_split,
-    cases=[
-        (torch.tensor([[[1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, 8.0]]]), 2),
-        (torch.tensor([[[1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, 8.0]]]), 1),
-        (_counted(2, 3, 4), 4),
-        (random(2, 4, 4, seed=1), 2),
-        (random(3, 5, 12, seed=2), 3),
-        (random(1, 1, 6, seed=3), 2),
-    ],
-    meaning="No number is computed: the features of a token are only shared out.",
-    mistakes=[
-        (lambda x, h: x.reshape(x.size(0), h, x.size(1), -1), "tokens are mixed into heads: first (B, T, H, D), then"
-         " transpose(1, 2); one view to (B, H, T, D) cuts in memory order"),
-        (lambda x, h: x.unflatten(-1, (h, -1)), "this is (B, T, H, D): transpose(1, 2) is missing"),
-        (_split_alternating, "a head gets neighbouring features: view(B, T, num_heads, head_dim), not"
-         " view(B, T, head_dim, num_heads)"),
-        (lambda x, h: _split(x, h).flip(1), "the heads are in reverse order"),
-        (lambda x, h: _split(x, h).transpose(-2, -1), "the last two axes are exchanged: (B, H, T, D), not (B, H, D, T)"),
-        (lambda x, h: _split(x, h).transpose(0, 1), "the batch comes first: (B, H, T, D)"),
-        (lambda x, h: _split(x, x.size(-1) // h), "num_heads is the number of heads, not the width of one"),
-        (lambda x, h: _split(x, h).flatten(0, 1), "keep batch and heads apart: (B, H, T, D)"),
-    ],
-    gradient=True,
-)  # fmt: skip
-
-
-def check_split_heads(function):
-    """Check `split_heads(x, num_heads)`: (B, T, d_model) → (B, H, T, D)."""
-    return _split_heads.check(function)
-
-
-# 2. Join the heads
-
-
-def _join(heads):
-    return heads.transpose(1, 2).flatten(2)
-
-
-_join_heads = Exercise(
-    name="join_heads",
-    reference=_join,
-    cases=[
-        (torch.tensor([[[[1.0, 2.0], [5.0, 6.0]], [[3.0, 4.0], [7.0, 8.0]]]]),),
-        (_counted(2, 3, 4, 2),),
-        (random(2, 4, 4, 3, seed=1),),
-        (random(3, 1, 5, 4, seed=2),),
-        (random(1, 6, 1, 2, seed=3),),
-    ],
-    meaning="Splitting and joining undo each other.",
-    mistakes=[
-        (lambda h: h.reshape(h.size(0), h.size(2), -1), "transpose(1, 2) is missing: the reshape cuts in memory order, and"
-         " one row holds several tokens of one head"),
-        (lambda h: h.permute(0, 2, 3, 1).flatten(2), "the heads' features are interleaved: first all of head 1, then all"
-         " of head 2"),
-        (lambda h: h.transpose(1, 2), "still four axes: merge the last two"),
-        (lambda h: _join(h.flip(1)), "the heads are in reverse order"),
-        (lambda h: h.sum(1), "the heads are put side by side, not added"),
-        (lambda h: h.mean(1), "the heads are put side by side, not averaged"),
-        (lambda h: h.transpose(1, 2).flatten(1), "merge heads and features only: (B, T, H · D)"),
-    ],
-    gradient=True,
-)  # fmt: skip
-
-
-def check_join_heads(function):
-    """Check `join_heads(heads)`: (B, H, T, D) → (B, T, H · D)."""
-    return _join_heads.check(function)
 
 
 # From PyTorch's packed matrix to the paper's matrices
@@ -184,145 +103,51 @@ check_pack = Exercise(
 ).check  # fmt: skip
 
 
-# 5. Multi-head attention by loop
+# All heads by einsum
 
 
-def _loop_like(scale=1.0, join=lambda heads: torch.cat(heads, -1), values=2, mix=True, turned=False, order=1):
-    """Return multi-head attention by loop, or a version of it with a mistake."""
-
-    def by_loop(x, W_Q, W_K, W_V, W_O):
-        heads = []
-        for i in range(len(W_Q)):
-            parts = (x @ W_Q[i], x @ W_K[i], x @ W_V[i])
-            factor = 1.0 if scale is None else scale
-            query = parts[0] * (math.sqrt(W_Q.size(-1) / W_Q.size(1)) if factor == "d_model" else factor)
-            heads.append(scaled_dot_product_attention(query, parts[1], parts[values])[0])
-        joined = join(heads[::order])
-        return joined @ (W_O.T if turned else W_O) if mix else joined
-
-    return by_loop
+def by_einsum(x, W_Q, W_K, W_V, W_O):
+    query = torch.einsum("btm,hmd->bhtd", x, W_Q)
+    key = torch.einsum("btm,hmd->bhtd", x, W_K)
+    value = torch.einsum("btm,hmd->bhtd", x, W_V)
+    scores = torch.einsum("bhqd,bhkd->bhqk", query, key) / math.sqrt(W_Q.size(-1))
+    weights = scores.softmax(-1)
+    return torch.einsum("bhqk,bhkd,hdm->bqm", weights, value, W_O)
 
 
-def _unscaled(x, W_Q, W_K, W_V, W_O):
-    heads = [((x @ q) @ (x @ k).transpose(-2, -1)).softmax(-1) @ (x @ v) for q, k, v in zip(W_Q, W_K, W_V)]
-    return torch.cat(heads, -1) @ W_O
+def _heads_case(batch, length, num_heads, d_model, head_dim, seed):
+    shapes = [(batch, length, d_model)] + [(num_heads, d_model, head_dim)] * 3 + [(num_heads, head_dim, d_model)]
+    return tuple(random(*shape, seed=seed + i) for i, shape in enumerate(shapes))
 
 
-def _averaged_first(x, W_Q, W_K, W_V, W_O):
-    weights = sum(scaled_dot_product_attention(x @ q, x @ k, x)[1] for q, k in zip(W_Q, W_K)) / len(W_Q)
-    return torch.cat([weights @ (x @ v) for v in W_V], -1) @ W_O
+_ones = torch.ones(1, 1, 1)
 
-
-def _over_queries(x, W_Q, W_K, W_V, W_O):
-    D = W_Q.size(-1)
-    heads = [
-        ((x @ q) @ (x @ k).transpose(-2, -1) / math.sqrt(D)).softmax(-2) @ (x @ v) for q, k, v in zip(W_Q, W_K, W_V)
-    ]
-    return torch.cat(heads, -1) @ W_O
-
-
-def _loop_case(batch, length, num_heads, d_model, seed):
-    return (random(batch, length, d_model, seed=seed), *_three(num_heads, d_model, seed + 1), random(
-        d_model, d_model, seed=seed + 4))  # fmt: skip
-
-
-_by_loop = Exercise(
-    name="by_loop",
-    reference=_loop_like(),
+check_by_einsum = Exercise(
+    by_einsum,
     cases=[
-        (torch.tensor([[[0.0], [0.6931]]]), *(torch.ones(1, 1, 1) for _ in range(3)), torch.ones(1, 1)),
-        _loop_case(1, 3, 1, 4, 1),
-        _loop_case(1, 3, 2, 4, 2),
-        _loop_case(2, 5, 4, 8, 3),
-        _loop_case(3, 4, 3, 9, 4),
+        (torch.tensor([[[0.0], [0.6931]]]), _ones, _ones, _ones, _ones),
+        _heads_case(1, 3, 1, 4, 4, 1),
+        _heads_case(1, 3, 2, 4, 2, 11),
+        _heads_case(2, 5, 4, 8, 2, 21),
+        _heads_case(3, 3, 3, 3, 3, 31),  # every axis is 3
+        _heads_case(2, 4, 2, 6, 5, 41),  # heads wider than their share
     ],
-    meaning="This is the paper's section 3.2.2, word for word.",
+    meaning="Four equations, no axis moved by hand.",
     mistakes=[
-        (_unscaled, "the scores are not divided by the root of head_dim"),
-        (_loop_like(scale="d_model"), "divide by the root of head_dim (the last axis of W_Q), not of d_model"),
-        (_averaged_first, "the weights are averaged over the heads before the values: each head must use its own"),
-        (_over_queries, "the softmax runs over the queries; it belongs over the keys, dim=-1"),
-        (_loop_like(mix=False), "the output projection W_O is missing"),
-        (_loop_like(turned=True), "W_O is in the paper's layout: joined @ W_O, without a transpose"),
-        (_loop_like(order=-1), "the heads are joined in reverse order"),
-        (_loop_like(join=lambda heads: torch.stack(heads, -1).flatten(-2)), "the heads' features are interleaved: use"
-         " torch.cat along the last axis"),
-        (_loop_like(values=1), "the keys are averaged; it should be the values"),
+        (" / math.sqrt(W_Q.size(-1)) -> ", "the scores are not divided by the root of head_dim"),
+        ("math.sqrt(W_Q.size(-1)) -> math.sqrt(W_Q.size(1))", "divide by the root of head_dim (the last axis of W_Q), not of"
+         " d_model"),
+        ("scores.softmax(-1) -> scores.softmax(-2)", "the softmax runs over the queries; it belongs over the keys"),
+        ("scores.softmax(-1) -> scores.softmax(1)", "the softmax runs over the heads; it belongs over the keys"),
+        ("scores.softmax(-1) -> scores.softmax(-1).mean(1, keepdim=True).expand_as(scores)", "the weights are averaged over"
+         " the heads before they meet the values: each head uses its own"),
+        ('"btm,hmd->bhtd", x, W_V -> "btm,hmd->bhtd", x, W_K', "the keys are averaged; it should be the values"),
+        ('hdm->bqm", weights, value, W_O -> hdm->bqm", weights, value, W_O.flip(0)', "each head has its own block of W_O, in"
+         " the same order"),
+        (then(lambda output: output / 2), "the heads add their parts; there is nothing to divide by"),
     ],
     gradient=True,
-)  # fmt: skip
-
-
-def check_by_loop(function):
-    """Check `by_loop(x, W_Q, W_K, W_V, W_O)`: multi-head attention, one head after the other."""
-    return _by_loop.check(function)
-
-
-# 6. Multi-head attention, fused
-
-
-def _fused_like(order=(0, 1, 2), split=_split, join=_join, width="head", turned=False, biases=(1, 1), average=False,
-                use_mask=True):  # fmt: skip
-    """Return fused multi-head attention, or a version of it with a mistake."""
-
-    def fused(x, in_weight, in_bias, out_weight, out_bias, num_heads, mask=None):
-        parts = F.linear(x, in_weight, in_bias * biases[0]).chunk(3, dim=-1)
-        q, k, v = (split(parts[i], num_heads) for i in order)
-        if width == "model":
-            q = q / math.sqrt(num_heads)
-        if turned and mask is not None:
-            mask = ~mask
-        output, weights = scaled_dot_product_attention(q, k, v, mask if use_mask else None)
-        if average:
-            weights = weights.mean(1)
-        return F.linear(join(output), out_weight, out_bias * biases[1]), weights
-
-    return fused
-
-
-def _fused_case(batch, length, num_heads, d_model, seed, mask=None):
-    return (
-        random(batch, length, d_model, seed=seed),
-        random(3 * d_model, d_model, seed=seed + 1), random(3 * d_model, seed=seed + 2),
-        random(d_model, d_model, seed=seed + 3), random(d_model, seed=seed + 4), num_heads,
-        *(() if mask is None else (mask,)),
-    )  # fmt: skip
-
-
-_fused = Exercise(
-    name="fused",
-    reference=_fused_like(),
-    cases=[
-        _fused_case(1, 2, 1, 2, 1),
-        _fused_case(1, 3, 2, 4, 2),
-        _fused_case(2, 4, 4, 8, 3),
-        _fused_case(2, 4, 4, 8, 4, causal_mask(4)),
-        _fused_case(3, 5, 3, 9, 5, torch.eye(5, dtype=torch.bool)),
-    ],
-    meaning="This is nn.MultiheadAttention.",
-    mistakes=[
-        (_fused_like(order=(1, 0, 2)), "queries and keys are exchanged: the packed order is query, key, value"),
-        (_fused_like(order=(2, 1, 0)), "the packed order is query, key, value; here it is reversed"),
-        (_fused_like(width="model"), "the scale is the root of head_dim, not of d_model"),
-        (_fused_like(split=lambda x, h: x.reshape(x.size(0), h, x.size(1), -1)), "tokens are mixed into heads: first"
-         " (B, T, H, D), then transpose(1, 2)"),
-        (_fused_like(join=lambda o: o.reshape(o.size(0), o.size(2), -1)), "before the heads are joined,"
-         " transpose(1, 2) is missing"),
-        (_fused_like(biases=(0, 1)), "in_proj_bias is not used"),
-        (_fused_like(biases=(1, 0)), "out_proj_bias is not used"),
-        (_fused_like(average=True), "return each head's weights, (B, H, T, T), not their average"),
-        (_fused_like(turned=True), "the mask is turned round: True means may attend"),
-        (_fused_like(use_mask=False), "the mask is not used"),
-        (lambda *a: _fused_like()(*a)[::-1], "return (output, weights), in this order"),
-    ],
-    tolerance=1e-4,
-    gradient=True,
-)  # fmt: skip
-
-
-def check_fused(function):
-    """Check `fused(x, in_proj_weight, in_proj_bias, out_proj_weight, out_proj_bias, num_heads, mask=None)`."""
-    return _fused.check(function)
+).check  # fmt: skip
 
 
 # What one head adds
@@ -374,6 +199,51 @@ check_part_of_head = Exercise(
         (" @ columns.T -> ", "this is the head's result before the output projection"),
         (lambda heads, w, head: part_of_head(heads, w, max(head - 1, 0)), "heads are counted from 0"),
         ("heads[:, head] -> heads[:, 0]", "the columns are those of the head, but the results are those of the first head"),
+    ],
+    gradient=True,
+).check  # fmt: skip
+
+
+# Multi-query attention
+
+
+def multi_query_attention(x, W_Q, W_K, W_V):
+    query = torch.einsum("btm,hmd->bhtd", x, W_Q)
+    key, value = x @ W_K, x @ W_V  # (B, T, d_model) @ (d_model, D) → (B, T, D), the same for every head
+    output, _ = scaled_dot_product_attention(query, key.unsqueeze(1), value.unsqueeze(1))
+    return output  # (B, H, T, D)
+
+
+def _multi_query_case(batch, length, num_heads, d_model, head_dim, seed):
+    shapes = ((batch, length, d_model), (num_heads, d_model, head_dim), (d_model, head_dim), (d_model, head_dim))
+    return tuple(random(*shape, seed=seed + i) for i, shape in enumerate(shapes))
+
+
+_a_query_is = "scaled_dot_product_attention(query,"
+
+check_multi_query_attention = Exercise(
+    multi_query_attention,
+    cases=[
+        (torch.tensor([[[0.0], [0.6931]]]), torch.tensor([[[1.0]], [[0.0]]]), torch.ones(1, 1), torch.ones(1, 1)),
+        _multi_query_case(1, 3, 1, 4, 4, 1),
+        _multi_query_case(1, 3, 2, 4, 2, 11),
+        _multi_query_case(2, 5, 4, 8, 2, 21),
+        _multi_query_case(3, 3, 3, 3, 3, 31),  # B = H = T
+        _multi_query_case(4, 2, 4, 6, 3, 41),  # B = H
+    ],
+    meaning="A cache of keys and values is H times as small.",
+    mistakes=[
+        ((".unsqueeze(1), value -> .unsqueeze(0), value", "value.unsqueeze(1) -> value.unsqueeze(0)"), "the axis of the heads"
+         " comes after the batch: unsqueeze(1), so that every head of a sequence meets that sequence's keys"),
+        (f"{_a_query_is} -> {_a_query_is[:-6]}query * query.size(-1) ** 0.5,", "the scores are not divided by the root of"
+         " head_dim"),
+        (f"{_a_query_is} -> {_a_query_is[:-6]}query.mean(1, keepdim=True).expand_as(query),", "the queries are averaged over"
+         " the heads; each head asks for itself"),
+        ("key.unsqueeze(1), value.unsqueeze(1) -> key.unsqueeze(1), key.unsqueeze(1)", "the keys are averaged; it should be"
+         " the values"),
+        (then(lambda output: output.transpose(1, 2)), "the axis of the heads comes before that of the tokens: (B, H, T, D)"),
+        (then(lambda output: output.transpose(1, 2).flatten(2)), "the heads stay apart here: (B, H, T, D)"),
+        (then(lambda output: output.sum(1)), "the heads stay apart here: (B, H, T, D), not their sum"),
     ],
     gradient=True,
 ).check  # fmt: skip
@@ -446,3 +316,87 @@ check_grouped_query_attention = Exercise(
     ],
     gradient=True,
 ).check  # fmt: skip
+
+
+# Cutting an edge
+
+
+def cut_edge(weights, query, key):
+    kept = torch.ones(weights.shape[-2:], dtype=torch.bool)
+    kept[query, key] = False
+    left = weights * kept
+    total = left.sum(-1, keepdim=True)
+    return torch.where(total > 0, left / total.clamp(min=1e-30), 0.0)
+
+
+def _weights(*shape, seed):
+    return random(*shape, seed=seed, scale=2.0).softmax(-1)
+
+
+_one_key_only = torch.eye(3).view(1, 1, 3, 3)
+_padded = torch.cat([_weights(2, 2, 3, 3, seed=5), torch.zeros(2, 2, 3, 2)], -1)  # two keys are masked
+_empty_row = _weights(1, 2, 3, 3, seed=8) * torch.tensor([1.0, 0.0, 1.0]).unsqueeze(1)
+
+check_cut_edge = Exercise(
+    cut_edge,
+    cases=[
+        (torch.tensor([[[[0.5, 0.3, 0.2]]]]), 0, 0),
+        (torch.tensor([[[[0.5, 0.25, 0.25], [0.0, 0.5, 0.5]]]]), 1, 2),
+        (_one_key_only, 1, 1),  # all the weight lies on the edge
+        (_weights(2, 3, 4, 5, seed=1), 2, 3),
+        (_weights(3, 2, 4, 4, seed=2), 3, 0),
+        (_weights(1, 1, 3, 3, seed=3), 0, 2),
+        (_padded, 2, 1),
+        (_empty_row, 0, 1),  # another row is empty from the start
+        (_weights(2, 2, 1, 4, seed=6), 0, 3),
+    ],
+    meaning="It is what a mask before the softmax would have given.",
+    mistakes=[
+        ("left / total.clamp(min=1e-30) -> left", "the rest of the row no longer adds up to 1: divide by what is left"),
+        ("torch.where(total > 0, left / total.clamp(min=1e-30), 0.0) -> left / total", "0 / 0: where all the weight lay on the"
+         " edge, the row becomes zeros"),
+        ("kept[query, key] = False -> kept[:, key] = False", "only this query loses its edge, not every query"),
+        ("kept[query, key] = False -> kept[query] = False", "the query loses one edge, not all"),
+        ("kept[query, key] = False -> kept[key, query] = False", "rows are queries, columns are keys"),
+        ("torch.where(total > 0, left / total.clamp(min=1e-30), 0.0) -> left.softmax(-1)", "a second softmax: what is left is"
+         " weights already, so only divide by their sum"),
+        ("torch.where(total > 0, left / total.clamp(min=1e-30), 0.0) -> left / total.mean(1, keepdim=True).clamp(min=1e-30)",
+         "every head divides by its own rest"),
+    ],
+).check  # fmt: skip
+
+
+# Your own sentences
+
+
+def check_sentences(path):
+    """Print ✓ if a file of labelled sentences can be put to the classifiers of chapter 3, else ✗ and why not."""
+    if path is None or path is Ellipsis:
+        print("not written yet: the path of your sentences")
+        return None
+    try:
+        labels, texts = load_labelled(path)
+    except (FileNotFoundError, ValueError) as error:
+        return _not_yet(error)
+    splits = load_agreement()
+    known = {word for text in splits["train"].text for word in text.split()}
+    trained = {text for name in ("train", "validation") for text in splits[name].text}
+    if set(labels) != {"singular", "plural"}:
+        return _not_yet(f"the labels are {sorted(set(labels))}; use singular and plural, and both")
+    for number, text in enumerate(texts, 1):
+        strange = [word for word in text.split() if word not in known]
+        if strange:
+            return _not_yet(f"line {number}: the models do not know {strange[0]!r}; their words are {sorted(known)}")
+        if text in trained:
+            return _not_yet(f"line {number}: the models were trained on {text!r}")
+        if texts.index(text) + 1 < number:
+            return _not_yet(f"line {number}: {text!r} stands already in line {texts.index(text) + 1}")
+    if len(texts) < 8:
+        return _not_yet(f"{len(texts)} sentences are few: write at least 8")
+    print(f"✓ {len(texts)} sentences, {labels.count('plural')} of them plural; the models have seen none of them")
+    return True
+
+
+def _not_yet(problem):
+    print(f"✗ {problem}")
+    return False

@@ -7,11 +7,16 @@ from torch.nn import functional as F
 
 from helpers.attention import scaled_dot_product_attention
 from helpers.checks.multi_head_attention import (
+    check_by_einsum,
+    check_cut_edge,
     check_grouped_query_attention,
+    check_multi_query_attention,
     check_pack,
     check_part_of_head,
+    check_sentences,
     check_unpack,
 )
+from helpers.data import load_agreement
 from helpers.tests.checking import examine
 
 # From PyTorch's matrix to the paper's, and back
@@ -107,6 +112,157 @@ def test_pack():
             lambda q, k, v: torch.stack([W.mT.flatten(0, 1) for W in (q, k, v)], 1).flatten(0, 1),
         ],
     )  # fmt: skip
+
+
+# All heads by einsum
+
+
+def by_loop(x, W_Q, W_K, W_V, W_O):
+    heads = [scaled_dot_product_attention(x @ q, x @ k, x @ v)[0] @ o for q, k, v, o in zip(W_Q, W_K, W_V, W_O)]
+    return sum(heads)
+
+
+def by_one_product(x, W_Q, W_K, W_V, W_O):
+    q, k, v = (x.unsqueeze(1) @ W for W in (W_Q, W_K, W_V))
+    return (F.scaled_dot_product_attention(q, k, v) @ W_O).sum(1)
+
+
+def by_joining(x, W_Q, W_K, W_V, W_O):
+    q, k, v = (torch.einsum("b t m, h m d -> b h t d", x, W) for W in (W_Q, W_K, W_V))
+    joined = scaled_dot_product_attention(q, k, v)[0].transpose(1, 2).flatten(2)
+    return joined @ W_O.flatten(0, 1)
+
+
+def test_by_einsum():
+    hints = examine(
+        check_by_einsum,
+        right=[by_loop, by_one_product, by_joining],
+        wrong=[
+            lambda x, q, k, v, o: by_loop(x, k, q, v, o),
+            lambda x, q, k, v, o: by_loop(x, q, k, v, o)[:, :1],
+            lambda x, q, k, v, o: by_loop(x, q, k, v, o).detach(),
+            lambda x, q, k, v, o: by_loop(x, q[:1], k[:1], v[:1], o[:1]),
+            lambda x, q, k, v, o: torch.stack([by_loop(x, *(W[i : i + 1] for W in (q, k, v, o))) for i in range(len(q))]),
+            lambda x, q, k, v, o: by_loop(x, q, k, v, o.mean(0, keepdim=True).expand_as(o)),
+            lambda x, q, k, v, o: x,
+        ],
+        same=["1 → 2"],
+    )  # fmt: skip
+    print(hints)
+
+
+# Multi-query attention
+
+
+def multi_query_by_loop(x, W_Q, W_K, W_V):
+    return torch.stack([scaled_dot_product_attention(x @ W, x @ W_K, x @ W_V)[0] for W in W_Q], dim=1)
+
+
+def multi_query_by_copies(x, W_Q, W_K, W_V):
+    q, k, v = (x.unsqueeze(1) @ W for W in (W_Q, W_K.expand_as(W_Q), W_V.expand_as(W_Q)))
+    return scaled_dot_product_attention(q, k, v)[0]
+
+
+def multi_query_by_gqa(x, W_Q, W_K, W_V):
+    q = x.unsqueeze(1) @ W_Q
+    return F.scaled_dot_product_attention(q, (x @ W_K).unsqueeze(1), (x @ W_V).unsqueeze(1), enable_gqa=True)
+
+
+def test_multi_query_attention():
+    hints = examine(
+        check_multi_query_attention,
+        right=[multi_query_by_loop, multi_query_by_copies, multi_query_by_gqa],
+        wrong=[
+            lambda x, q, k, v: multi_query_by_loop(x, q, v, k),
+            lambda x, q, k, v: multi_query_by_loop(x, q[:1], k, v),
+            lambda x, q, k, v: multi_query_by_loop(x, q.flip(0), k, v),
+            lambda x, q, k, v: multi_query_by_loop(x, q, k, v).detach(),
+            lambda x, q, k, v: multi_query_by_loop(x, q, k, v) / len(q),
+            lambda x, q, k, v: torch.stack([scaled_dot_product_attention(x @ W, x @ W, x @ v)[0] for W in q], dim=1),
+        ],
+    )  # fmt: skip
+    print(hints)
+
+
+# Cutting an edge
+
+
+def cut_by_a_mask(weights, query, key):
+    scores = weights.log()
+    scores[..., query, key] = -torch.inf
+    return scores.softmax(-1).nan_to_num(0.0)
+
+
+def cut_one_row(weights, query, key):
+    result = weights.clone()
+    result[..., query, key] = 0.0
+    row = result[..., query, :]
+    total = row.sum(-1, keepdim=True)
+    result[..., query, :] = torch.where(total == 0, torch.zeros_like(row), row / total)
+    return result
+
+
+def cut_by_loop(weights, query, key):
+    result = weights.clone()
+    for rows in result.flatten(0, 1):
+        rows[query, key] = 0.0
+        if rows[query].sum() > 0:
+            rows[query] = rows[query] / rows[query].sum()
+    return result
+
+
+def test_cut_edge():
+    hints = examine(
+        check_cut_edge,
+        right=[cut_by_a_mask, cut_one_row, cut_by_loop],
+        wrong=[
+            lambda w, q, k: w,
+            lambda w, q, k: cut_one_row(w, q, w.size(-1) - 1 - k),
+            lambda w, q, k: cut_one_row(w, q, k)[:, :1],
+            lambda w, q, k: torch.cat([w[..., :k], w[..., k + 1 :]], -1),
+            lambda w, q, k: cut_one_row(w, q, k).masked_fill(w == 0, 1 / w.size(-1)),
+            lambda w, q, k: F.normalize(w.index_fill(-1, torch.tensor(k), 0.0), dim=-1),
+            lambda w, q, k: torch.cat([cut_one_row(w[:1], q, k), w[1:]]),
+        ],
+        same=["1 → 2", "1e-30 → 2e-30"],
+    )  # fmt: skip
+    print(hints)
+
+
+# Own sentences
+
+GOOD = """singular	the cat near the dogs that the boys see
+singular	the fox that the judges follow
+singular	beside the geese the writer
+plural	the foxes near the judge
+plural	now the writers with the child
+plural	when the wolf slept the geese near the fox
+singular	the goose behind the foxes beside the geese
+plural	the judges that followed the writer
+"""
+
+
+def test_own_sentences(tmp_path, capsys):
+    path = tmp_path / "mine.tsv"
+
+    def said(text):
+        path.write_text(text, encoding="utf-8")
+        return check_sentences(path), capsys.readouterr().out
+
+    assert check_sentences(None) is None and capsys.readouterr().out.startswith("not written yet")
+    assert check_sentences(tmp_path / "missing.tsv") is False and "no such file" in capsys.readouterr().out
+    assert said(GOOD) == (True, "✓ 8 sentences, 4 of them plural; the models have seen none of them\n")
+    trained = load_agreement()["train"]
+    for text, message in {
+        GOOD.replace("singular", "plural"): "use singular and plural",
+        GOOD.replace("the fox that", "the elephant that"): "line 2: the models do not know 'elephant'",
+        GOOD + f"singular\t{trained.text[0]}\n": "line 9: the models were trained on",
+        GOOD + GOOD: "line 9: 'the cat near the dogs that the boys see' stands already in line 1",
+        GOOD[: GOOD.index("plural\tthe judges")]: "7 sentences are few",
+        GOOD.replace("\t", " "): "line 1: 0 tabs",
+    }.items():
+        verdict, printed = said(text)
+        assert verdict is False and printed.startswith("✗ ") and message in printed
 
 
 # What one head adds
