@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from scipy import stats
+from torch.nn import functional as F
 
 from helpers.attention import check_mask
 from helpers.common import check_number, check_size, check_special, check_tensor, check_tokens
@@ -205,3 +206,58 @@ def _padding_leaks(model, tokens, pad_id):
             alone = model(tokens[row : row + 1, :length])[0]
             moved = (alone - expected[row, :length]).abs().flatten(1).amax(-1)  # (length,)
             yield Leak("padding", length, int(moved.argmax()), float(moved.max()))
+
+
+def _word_features(text):
+    """The words of a text, its pairs of neighbours, and its first and last four words with their places."""
+    words = text.split()
+    ends = [f"{place}: {word}" for place, word in enumerate(words[:4])]
+    ends += [f"-{place}: {word}" for place, word in enumerate(words[:-5:-1], 1)]
+    return {*words, *(f"{a} {b}" for a, b in zip(words, words[1:])), *ends}
+
+
+def word_regression(texts, labels, *others, penalty=1.0):
+    """Fit a logistic regression on words, neighbours and ends of texts: a reference point that knows no structure.
+
+    Each feature that occurs in `texts` gets a number; the sum of a text's numbers, through the sigmoid, is the
+    probability of the label 1. The numbers minimise the cross-entropy plus `penalty` / 2 times the sum of their
+    squares; there is one such minimum, so there is no seed.
+
+    Args:
+        texts: N strings, words separated by spaces.
+        labels: N numbers, 0 or 1.
+        *others: further lists of texts.
+        penalty: how strongly the numbers are kept small.
+
+    Returns:
+        a list with the log-odds of label 1 for each list of `others`, (N,) each.
+
+    Raises:
+        ValueError: there are not as many labels as texts, or a label is not 0 or 1.
+    """
+    labels = torch.as_tensor(labels, dtype=torch.float32)
+    if len(labels) != len(texts) or not ((labels == 0) | (labels == 1)).all():
+        raise ValueError(f"labels must be {len(texts)} numbers, each 0 or 1, one for each text")
+    features = [_word_features(text) for text in texts]
+    numbers = {name: number for number, name in enumerate(sorted(set().union(*features)))}
+    weights = torch.zeros(len(numbers) + 1, requires_grad=True)  # the last one is added to every text
+
+    def table(features):
+        X = torch.zeros(len(features), len(numbers) + 1)
+        X[:, -1] = 1.0
+        for row, names in enumerate(features):
+            X[row, [numbers[name] for name in names if name in numbers]] = 1.0
+        return X
+
+    X = table(features)
+    optimizer = torch.optim.LBFGS([weights], max_iter=100, line_search_fn="strong_wolfe")
+
+    def closure():
+        optimizer.zero_grad()
+        loss = F.binary_cross_entropy_with_logits(X @ weights, labels, reduction="sum")
+        loss = loss + penalty / 2 * (weights[:-1] ** 2).sum()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    return [table([_word_features(text) for text in other]) @ weights.detach() for other in others]

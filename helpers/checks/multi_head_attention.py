@@ -227,6 +227,7 @@ check_multi_query_attention = Exercise(
         (torch.tensor([[[0.0], [0.6931]]]), torch.tensor([[[1.0]], [[0.0]]]), torch.ones(1, 1), torch.ones(1, 1)),
         _multi_query_case(1, 3, 1, 4, 4, 1),
         _multi_query_case(1, 3, 2, 4, 2, 11),
+        _multi_query_case(2, 3, 2, 4, 2, 51),  # B = H
         _multi_query_case(2, 5, 4, 8, 2, 21),
         _multi_query_case(3, 3, 3, 3, 3, 31),  # B = H = T
         _multi_query_case(4, 2, 4, 6, 3, 41),  # B = H
@@ -326,7 +327,7 @@ def cut_edge(weights, query, key):
     kept[query, key] = False
     left = weights * kept
     total = left.sum(-1, keepdim=True)
-    return torch.where(total > 0, left / total.clamp(min=1e-30), 0.0)
+    return left / total.clamp(min=1e-30)  # where nothing is left, 0 and not NaN
 
 
 def _weights(*shape, seed):
@@ -341,26 +342,26 @@ check_cut_edge = Exercise(
     cut_edge,
     cases=[
         (torch.tensor([[[[0.5, 0.3, 0.2]]]]), 0, 0),
-        (torch.tensor([[[[0.5, 0.25, 0.25], [0.0, 0.5, 0.5]]]]), 1, 2),
+        (torch.tensor([[[[0.5, 0.25, 0.25], [0.0, 0.5, 0.5], [0.2, 0.2, 0.6]]]]), 1, 2),
         (_one_key_only, 1, 1),  # all the weight lies on the edge
         (_weights(2, 3, 4, 5, seed=1), 2, 3),
         (_weights(3, 2, 4, 4, seed=2), 3, 0),
         (_weights(1, 1, 3, 3, seed=3), 0, 2),
         (_padded, 2, 1),
         (_empty_row, 0, 1),  # another row is empty from the start
-        (_weights(2, 2, 1, 4, seed=6), 0, 3),
+        (_weights(2, 2, 1, 4, seed=6), 0, 0),
     ],
     meaning="It is what a mask before the softmax would have given.",
     mistakes=[
         ("left / total.clamp(min=1e-30) -> left", "the rest of the row no longer adds up to 1: divide by what is left"),
-        ("torch.where(total > 0, left / total.clamp(min=1e-30), 0.0) -> left / total", "0 / 0: where all the weight lay on the"
+        ("left / total.clamp(min=1e-30) -> left / total", "0 / 0: where all the weight lay on the"
          " edge, the row becomes zeros"),
         ("kept[query, key] = False -> kept[:, key] = False", "only this query loses its edge, not every query"),
         ("kept[query, key] = False -> kept[query] = False", "the query loses one edge, not all"),
         ("kept[query, key] = False -> kept[key, query] = False", "rows are queries, columns are keys"),
-        ("torch.where(total > 0, left / total.clamp(min=1e-30), 0.0) -> left.softmax(-1)", "a second softmax: what is left is"
+        ("left / total.clamp(min=1e-30) -> left.softmax(-1)", "a second softmax: what is left is"
          " weights already, so only divide by their sum"),
-        ("torch.where(total > 0, left / total.clamp(min=1e-30), 0.0) -> left / total.mean(1, keepdim=True).clamp(min=1e-30)",
+        ("left / total.clamp(min=1e-30) -> left / total.mean(1, keepdim=True).clamp(min=1e-30)",
          "every head divides by its own rest"),
     ],
 ).check  # fmt: skip

@@ -19,6 +19,7 @@ from helpers.analysis import (
     attention_to_self,
     bootstrap_interval,
     seed_interval,
+    word_regression,
 )
 from helpers.attention import causal_mask
 from helpers.transformer import MiniFormer, Transformer, TransformerConfig
@@ -133,3 +134,21 @@ def test_matrix_blocks_name_their_blocks():
     assert [label.get_text() for label in ax.get_yticklabels()] == ["Q", "K", "V"]
     assert len(ax.texts) == 24 and ax.get_title() == "t"
     plt.close("all")
+
+
+def test_word_regression_learns_words_pairs_and_ends_and_knows_no_structure():
+    texts = ["a b", "b a", "a c", "c a"] * 5
+    for labels, right in (([1, 0, 1, 0] * 5, 1.0), ([1, 1, 0, 0] * 5, 1.0)):  # the first word; a word
+        (logits,) = word_regression(texts, labels, texts)
+        assert ((logits > 0) == torch.tensor(labels, dtype=torch.bool)).float().mean() == right
+    far = [f"{x} m n o p q r {y} m n o p q" for x in "ab" for y in "cd"] * 5
+    (logits,) = word_regression(far, [0, 1, 1, 0] * 5, far)  # whether two words are different: not a sum
+    assert logits.abs().max() < 0.1
+    (strict,) = word_regression(texts, [1, 0, 1, 0] * 5, ["z"], penalty=100.0)
+    assert strict.shape == (1,) and abs(float(strict)) < 0.1  # a word that was never seen says nothing
+
+
+@pytest.mark.parametrize("labels", [[1, 0], [0, 2, 1]])
+def test_word_regression_names_wrong_labels(labels):
+    with pytest.raises(ValueError, match="labels must be 3 numbers, each 0 or 1"):
+        word_regression(["a", "b", "c"], labels, ["a"])
