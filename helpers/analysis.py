@@ -61,6 +61,26 @@ def attention_to_offset(weights, offset):
     return result
 
 
+def attention_to(attention, query, key):
+    """Return the weight that one query of each sequence gives to one key, in every head of every layer.
+
+    Args:
+        attention: the weights of each layer, (B, H, T_q, T_k).
+        query, key: a position for each sequence, (B,).
+
+    Returns:
+        (B, H of the first layer + H of the second and so on).
+    """
+    rows = torch.arange(len(query), device=query.device)
+    return torch.cat([weights[rows, :, query, key] for weights in attention], dim=1)
+
+
+def pick(allowed, seed=0):
+    """Return one of the allowed places of each row, at random: (B, T) → (B,); 0 where a row allows none."""
+    generator = torch.Generator().manual_seed(seed)
+    return ((1 - torch.rand(allowed.shape, generator=generator).to(allowed.device)) * allowed).argmax(1)
+
+
 def attention_to_self(weights):
     """Return the weight that each query gives to its own position, (..., T_q)."""
     return attention_to_offset(weights, 0)

@@ -14,10 +14,12 @@ from helpers import bertviz_views, plots
 from helpers.analysis import (
     attention_distance,
     attention_entropy,
+    attention_to,
     attention_to_first,
     attention_to_previous,
     attention_to_self,
     bootstrap_interval,
+    pick,
     seed_interval,
     word_regression,
 )
@@ -152,3 +154,21 @@ def test_word_regression_learns_words_pairs_and_ends_and_knows_no_structure():
 def test_word_regression_names_wrong_labels(labels):
     with pytest.raises(ValueError, match="labels must be 3 numbers, each 0 or 1"):
         word_regression(["a", "b", "c"], labels, ["a"])
+
+
+def test_attention_to_reads_one_weight_of_each_head():
+    layers = [torch.rand(3, 2, 4, 5), torch.rand(3, 1, 4, 5)]
+    query, key = torch.tensor([0, 3, 1]), torch.tensor([4, 0, 2])
+    found = attention_to(layers, query, key)
+    assert found.shape == (3, 3)
+    for row in range(3):
+        expected = torch.cat([layer[row, :, query[row], key[row]] for layer in layers])
+        assert torch.equal(found[row], expected)
+
+
+def test_pick_takes_allowed_places_each_as_often():
+    allowed = torch.tensor([[False, True, True, False], [True, False, False, False], [False] * 4])
+    places = torch.stack([pick(allowed, seed) for seed in range(400)])
+    assert set(places[:, 0].tolist()) == {1, 2} and 140 < int((places[:, 0] == 1).sum()) < 260
+    assert (places[:, 1:] == 0).all()
+    assert torch.equal(pick(allowed, 7), pick(allowed, 7))

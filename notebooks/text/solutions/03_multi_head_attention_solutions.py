@@ -48,6 +48,10 @@ device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 # What the solutions need.
 
 # %%
+import math
+import tempfile
+from pathlib import Path
+
 from torch.nn import functional as F
 
 from helpers.attention import scaled_dot_product_attention
@@ -57,42 +61,7 @@ print("checks:", len([name for name in dir(checks) if name.startswith("check_")]
 
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# ## Exercise 1 · split into heads
-#
-# First the features of each token are cut into heads, and the axis of the tokens stays where it is. Only then do the two
-# middle axes change places. `unflatten(-1, (num_heads, -1))` is `view` on the last axis alone; the `-1` inside is
-# computed, and there is an error if the width does not divide.
-
-
-# %%
-def split_heads(x, num_heads):
-    x = x.unflatten(-1, (num_heads, -1))  # (B, T, d_model) → (B, T, H, D)
-    return x.transpose(1, 2)  # (B, T, H, D) → (B, H, T, D)
-
-
-assert checks.check_split_heads(split_heads)
-
-
-# %% [markdown] slideshow={"slide_type": "slide"}
-# ## Exercise 2 · join the heads
-#
-# The same two steps backwards. After the transpose the numbers no longer lie in memory in the order of the axes, so `view`
-# would raise an error; `flatten` copies.
-
-
-# %%
-def join_heads(heads):
-    return heads.transpose(1, 2).flatten(2)  # (B, H, T, D) → (B, T, H, D) → (B, T, H · D)
-
-
-assert checks.check_join_heads(join_heads)
-x = torch.arange(24.0).view(2, 3, 4)
-assert torch.equal(join_heads(split_heads(x, 2)), x)
-print("joining undoes splitting")
-
-
-# %% [markdown] slideshow={"slide_type": "slide"}
-# ## Exercise 3 · from PyTorch's packed matrix to the paper's
+# ## Exercise 1 · from PyTorch's packed matrix to the paper's
 #
 # The rows of each third are the outputs, so a head is a block of rows. `unflatten(0, ...)` gives the heads an axis of
 # their own. The transpose inside each head turns PyTorch's layout (output, input) into the paper's (input, output).
@@ -109,9 +78,9 @@ assert checks.check_unpack(unpack)
 
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# ## Exercise 4 · and back
+# ## Exercise 2 · and back
 #
-# Each step of exercise 3, undone in reverse order.
+# Each step of exercise 1, undone in reverse order.
 
 
 # %%
@@ -128,44 +97,27 @@ print("there and back: the same matrix")
 
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# ## Exercise 5 · multi-head attention by loop
+# ## Exercise 3 · all heads by `einsum`
 #
-# The paper's formula. `scaled_dot_product_attention` divides by the root of the last axis of the queries, which is
-# `head_dim`, because the head's query is already narrow.
+# Name the axes once: b batch, t token, m model, h head, d width of a head; q and k for the tokens that ask and answer.
+# What stands on the left and not on the right is summed. In the last line `k` goes because the values are averaged, `d`
+# because the output projection multiplies, and `h` because the heads *add* their parts (section 3.3): joining and
+# mixing at once.
 
 
 # %%
-def by_loop(x, W_Q, W_K, W_V, W_O):
-    heads = []
-    for i in range(len(W_Q)):
-        head, _ = scaled_dot_product_attention(x @ W_Q[i], x @ W_K[i], x @ W_V[i])  # (B, T, D)
-        heads.append(head)
-    return torch.cat(heads, dim=-1) @ W_O  # (B, T, H · D) @ (H · D, d_model) → (B, T, d_model)
+def by_einsum(x, W_Q, W_K, W_V, W_O):
+    query, key, value = (torch.einsum("btm,hmd->bhtd", x, W) for W in (W_Q, W_K, W_V))
+    scores = torch.einsum("bhqd,bhkd->bhqk", query, key) / math.sqrt(W_Q.size(-1))
+    weights = scores.softmax(-1)  # (B, H, T, T)
+    return torch.einsum("bhqk,bhkd,hdm->bqm", weights, value, W_O)
 
 
-assert checks.check_by_loop(by_loop)
-
-
-# %% [markdown] slideshow={"slide_type": "slide"}
-# ## Exercise 6 · multi-head attention, fused
-#
-# One product, three slices in the order query, key, value, each split into heads. The (T, T) mask broadcasts over batch
-# and heads.
-
-
-# %%
-def fused(x, in_proj_weight, in_proj_bias, out_proj_weight, out_proj_bias, num_heads, mask=None):
-    qkv = F.linear(x, in_proj_weight, in_proj_bias)  # (B, T, d_model) → (B, T, 3 · d_model)
-    q, k, v = (split_heads(part, num_heads) for part in qkv.chunk(3, dim=-1))  # (B, H, T, D) each
-    output, weights = scaled_dot_product_attention(q, k, v, mask)
-    return F.linear(join_heads(output), out_proj_weight, out_proj_bias), weights
-
-
-assert checks.check_fused(fused)
+assert checks.check_by_einsum(by_einsum)
 
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# ## Exercise 7 · what one head adds
+# ## Exercise 4 · what one head adds
 #
 # In the joined vector, head $i$ fills the places $i D$ to $(i + 1) D$. A matrix in PyTorch's layout reads its input with
 # its columns, so those columns belong to the head.
@@ -180,13 +132,30 @@ def part_of_head(heads, out_proj_weight, head):
 
 assert checks.check_part_of_head(part_of_head)
 heads, weight = torch.randn(2, 3, 5, 4), torch.randn(12, 12)
-whole = F.linear(join_heads(heads), weight)
+whole = F.linear(heads.transpose(1, 2).flatten(2), weight)  # joined, then mixed
 torch.testing.assert_close(sum(part_of_head(heads, weight, i) for i in range(3)), whole)
 print("the parts of all heads add up to the output")
 
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# ## Exercise 8 · grouped-query attention
+# ## Exercise 5 · multi-query attention
+#
+# Keys and values get an axis of length 1 where the queries have their heads; it broadcasts. The axis stands *behind* the
+# batch: `unsqueeze(0)` would run when there are as many sequences as heads, and mix them up.
+
+
+# %%
+def multi_query_attention(x, W_Q, W_K, W_V):
+    query = x.unsqueeze(1) @ W_Q  # (B, 1, T, d_model) @ (H, d_model, D) → (B, H, T, D)
+    key, value = ((x @ W).unsqueeze(1) for W in (W_K, W_V))  # (B, T, D) → (B, 1, T, D)
+    return scaled_dot_product_attention(query, key, value)[0]
+
+
+assert checks.check_multi_query_attention(multi_query_attention)
+
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## Exercise 6 · grouped-query attention
 #
 # `repeat_interleave(2)` turns groups 0, 1 into 0, 0, 1, 1, so that neighbouring query heads share. (`repeat` would give
 # 0, 1, 0, 1.) A fast implementation does not copy; it gives the groups an axis of their own and lets broadcasting share.
@@ -206,6 +175,55 @@ q, k, v = torch.randn(2, 8, 5, 4), torch.randn(2, 2, 5, 4), torch.randn(2, 2, 5,
 expected = F.scaled_dot_product_attention(q, k, v, enable_gqa=True)
 torch.testing.assert_close(grouped_query_attention(q, k, v), expected, atol=1e-6, rtol=1e-5)
 print("equal to PyTorch's enable_gqa=True")
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## Exercise 7 · cut an edge after the fact
+#
+# $e^{s_1} / (e^{s_1} + e^{s_2} + e^{s_3})$ without the first summand is $e^{s_2} / (e^{s_2} + e^{s_3})$ and so on: the
+# others keep their ratios, so divide by what is left. Where nothing is left, 0 is divided by a tiny number and stays 0.
+
+
+# %%
+def cut_edge(weights, query, key):
+    weights = weights.clone()
+    weights[..., query, key] = 0.0
+    left = weights[..., query, :].sum(-1, keepdim=True)  # (B, H, 1)
+    weights[..., query, :] /= left.clamp(min=1e-30)
+    return weights
+
+
+assert checks.check_cut_edge(cut_edge)
+q, k, v = torch.randn(3, 1, 2, 5, 4).unbind()
+mask = torch.ones(5, 5, dtype=torch.bool)
+mask[3, 1] = False
+before = scaled_dot_product_attention(q, k, v)[1]
+after = scaled_dot_product_attention(q, k, v, mask)[1]
+torch.testing.assert_close(cut_edge(before, 3, 1), after)
+print("equal to a mask before the softmax")
+
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## Exercise 8 · your own sentences
+#
+# Eight sentences for the check. The models of the chapter are right about nearly all of them. What they cannot know is a
+# word order that their grammar has not: in training a noun whose next neighbour to the left is *the*, and before that a
+# verb without object or the end of a place, is the subject. Two relative clauses in front, or a second finite verb, break
+# that.
+
+# %%
+SENTENCES = """singular\tthe fox near the judges that the boys see
+plural\tthe geese that followed the writer
+singular\tbeside the foxes the writer
+plural\tnow the judges with the child
+plural\twhen the wolf slept the geese near the fox
+singular\tthe goose behind the foxes beside the geese
+singular\tnear the dogs that saw the boys that the girls like the cat
+plural\tthe boys that the dog that the cat that the mouse hears sees likes
+"""
+with tempfile.TemporaryDirectory() as folder:
+    path = Path(folder) / "mine.tsv"
+    path.write_text(SENTENCES, encoding="utf-8")
+    assert checks.check_sentences(path)
 
 # %% [markdown]
 # Back to [chapter 3](../03_multi_head_attention.ipynb).
