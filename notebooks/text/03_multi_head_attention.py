@@ -61,6 +61,7 @@ device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 import copy
 import itertools
 import math
+import warnings
 from unittest import mock
 
 from torch import nn
@@ -577,6 +578,7 @@ for a, b in zip(by_hook, attention.values(), strict=True):
 # is downloaded.
 
 # %% tags=["nbval-ignore-output"]
+warnings.filterwarnings("ignore", message="IProgress not found")  # transformers asks for widgets
 from transformers import BertConfig, BertModel, GPT2Config, GPT2Model, logging
 
 logging.set_verbosity_error()
