@@ -936,8 +936,6 @@ effects = {name: [effect(model, places) for model in models] for name, places in
 for name, numbers in effects.items():
     print(f"cut to {name:9} moved and accuracy:", *(f"{a:.3f} {b:.3f} " for a, b in numbers))
 moved = {f"cut: {name}": [v for v, _ in numbers] for name, numbers in effects.items()}
-plots.interval_plot(moved, "share of probability that moves, five seeds", "One edge carries the answer")
-plots.show("Cutting the edge to the subject moves half of the probability, the others nothing.")
 
 # %%
 for seed in range(5):

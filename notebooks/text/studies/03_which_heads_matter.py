@@ -254,7 +254,7 @@ def positions(T, device):
 
 @torch.no_grad()
 def scores(task, model, part, least=30):
-    """The score of each of the eight heads for each kind, (kinds, 8), -1 where too few queries have such a key."""
+    """Each head's score for each kind, (kinds, 8); -1 where too few queries have such a key."""
     ids, seen, columns = data[task][part][0][:2000], [], []
     model(ids, seen=seen)
     inside, names_of = members(task, part, ids)
@@ -338,7 +338,7 @@ def means(task, model):
 
 
 def without(removed, fill=None):
-    """A `change` that switches off the heads of the set `removed`, numbered 0 to 7, by zero or by `fill`."""
+    """A `change` that switches off the heads in `removed`, numbered 0 to 7, by zero or by `fill`."""
 
     def change(number, heads):
         heads = heads.clone()
@@ -374,8 +374,8 @@ for task in models:
 
 # %% [markdown]
 # One head can nearly always go: of the 40 agreement heads, one costs more than 0.03 nats, a head of layer 1 (seed 1). A layer
-# cannot. Without layer 2 each model gives the same answer to all sentences. Without layer 1 it is worse than a coin: roles
-# unknown, it takes attractors for subjects. In the models of names every head costs a little, all together 0.1 nats, and
+# cannot. Without layer 2 each model gives the same answer to all sentences. Without layer 1 it is no better than a coin and
+# mostly worse: roles unknown, it takes attractors for subjects. In the models of names every head costs a little, all together 0.1 nats, and
 # what is left says "animal" to everything. Zero and mean tell the same story here; with larger models zero can look worse
 # than it is.
 
