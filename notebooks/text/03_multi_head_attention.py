@@ -759,7 +759,7 @@ print("one look:", [f"{share:.3f}" for share in by_attractors(is_right(one_look)
 
 # %%
 def window(T):
-    """PyTorch's kind of mask, True = blocked: only the three words before, the word itself, and <BOS>."""
+    """PyTorch's kind of mask, True = blocked: seen are three words before, the word itself, <BOS>."""
     place = torch.arange(T, device=device)
     back = place.unsqueeze(1) - place  # (T, T): how far the key lies before the query
     blocked = (back < 0) | (back > 3)
@@ -1427,8 +1427,9 @@ if my_file:
 # %% tags=["headline", "nbval-ignore-output"]
 lowest = [min(shares[2:]) for shares in two_looks]
 print(
-    f"two attractors and more: words and pairs {max(references['words and pairs'][2:]):.3f} at best, two looks "
-    f"{min(lowest):.3f} at worst; weight on the subject {min(map(min, curves['best head of layer 2'])):.2f} and more; "
+    f"two attractors and more: words and pairs {max(references['words and pairs'][2:]):.3f} at best, "
+    f"two looks {min(lowest):.3f} at worst; weight on the subject "
+    f"{min(map(min, curves['best head of layer 2'])):.2f} and more; "
     f"probability that its edge carries {min(moved['cut: subject']):.2f} and more"
 )
 
