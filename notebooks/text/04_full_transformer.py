@@ -88,7 +88,7 @@ warnings.filterwarnings("ignore", "enable_nested_tensor")  # nn.Transformer, abo
 # Each is a stack of $N$ layers of one form, every one with its own weights. The blue numbers say which section builds
 # what.
 
-# %%
+# %% tags=["transformer-map"]
 SECTIONS = {"tokens": "4.1", "embedding": "4.2", "encoder layer": "4.3", "decoder layer": "4.4"}
 SECTIONS |= {"masks": "4.6", "final norm": "4.7", "output": "4.2", "decoding": "4.9"}
 diagrams.transformer_map(SECTIONS)
@@ -153,7 +153,7 @@ for name, signal in {"word": words, "word · √512": words * 512**0.5, "positio
 #
 # > **Predict first.** How often do you get the right word back, without the factor and with it? Decide, then go on.
 
-# %%
+# %% tags=["recovered"]
 place = torch.randint(50, (1000,))
 
 
@@ -196,7 +196,7 @@ class TokenEmbedding(nn.Module):
 # %% [markdown]
 # Tying is one assignment. A parameter with two names counts once.
 
-# %%
+# %% tags=["tied"]
 def count(module):
     return sum(p.numel() for p in module.parameters())
 
@@ -232,7 +232,7 @@ print("mine == helpers.layers.TokenEmbedding", tuple(mine(ids).shape))
 # Begin with nothing else: push ten random vectors through a stack of fresh ones. How large do they come out, and how
 # alike are neighbours? (A cosine of 1 means the same direction.) Two controls run beside it: each sublayer alone.
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["plain-stack", "nbval-ignore-output"]
 def describe(x):
     alike = F.cosine_similarity(x[0, :-1], x[0, 1:], dim=-1).mean().item()
     return x.square().mean().sqrt().item(), alike
@@ -267,7 +267,7 @@ assert found["feed-forward", 2][1] < 0.9 < 0.98 < min(found["attention", 2][1], 
 # grow, put in a **layer norm** (Ba et al. 2016). The paper puts it behind each sum, **post-norm**. Most models today put
 # it in front of each sublayer, **pre-norm**.
 
-# %%
+# %% tags=["blocks"]
 diagrams.blocks()
 show("An encoder layer with norms before the sublayers, and one with norms after the sums.")
 
@@ -275,7 +275,7 @@ show("An encoder layer with norms before the sublayers, and one with norms after
 # Yours can do both. What both kinds of layer need stands in a class of its own. Dropout acts on each sublayer's output, as
 # in the paper's section 5.4.
 
-# %%
+# %% tags=["encoder-layer"]
 class Layer(nn.Module):
     def __init__(self, dropout, norm_first):
         super().__init__()
@@ -318,14 +318,14 @@ assert alike < 0.95 and size > 0.5  # after six layers neighbours still differ, 
 # **How does the decoder consult the source?** By one more attention. The drawing has the three kinds side by side, with one
 # query in each. See where the keys and values of the third come from.
 
-# %%
+# %% tags=["three-attentions"]
 diagrams.three_attentions(["the", "bear", "swims", "."], ["<BOS>", "kuma", "wa", "oyogi"])
 show("Three attentions: in cross-attention the keys and values come from the source.")
 
 # %% [markdown]
 # So the decoder layer is an encoder layer that gets a causal mask, with a second attention between its two sublayers:
 
-# %%
+# %% tags=["decoder-layer"]
 class DecoderLayer(Layer):
     def __init__(self, d_model, num_heads, d_ff, dropout=0.0, norm_first=True):
         super().__init__(dropout, norm_first)
@@ -392,7 +392,7 @@ norm, biases = count(layer.norm_1), 18 * 4 * 512
 assert attention == 4 * (512 * 512 + 512)  # four matrices, four biases
 assert feed_forward == 512 * 2048 + 2048 + 2048 * 512 + 512 and norm == 2 * 512
 
-# %%
+# %% tags=["counting"]
 table = {
     "embeddings and output, one matrix": (1, 37_000 * 512), "attention in the encoder": (6, attention),
     "self-attention in the decoder": (6, attention), "cross-attention in the decoder": (6, attention),
@@ -417,7 +417,7 @@ assert total == count(base) == 63_082_496 and total - biases == 63_045_632
 # > **Predict first.** Which part is missing? You have the table. Take the difference, and ask which rows, in what number,
 # > make exactly that. Decide, then go on.
 
-# %%
+# %% tags=["detective"]
 missing = total - 56_778_752
 suspects = {
     "two encoder layers": 2 * (attention + feed_forward + 2 * norm),
@@ -431,7 +431,7 @@ assert [name for name, size in suspects.items() if size == missing] == ["six att
 # Rounded to millions, all three are the same. The exact number names one. Which six attention modules are gone, with all
 # the layers in place? Make the mistake on purpose:
 
-# %%
+# %% tags=["one-module"]
 with torch.device("meta"):
     stack = nn.ModuleList(DecoderLayer(512, 8, 2048) for _ in range(6))
 for layer in stack:
@@ -471,7 +471,7 @@ source_mask = padding_mask(source, PAD)  # (B, S) → (B, 1, S)
 target_mask = causal_mask(target.size(1)) & padding_mask(target, PAD)  # (T, T) & (B, 1, T) → (B, T, T)
 print("source", tuple(source_mask.shape), " target", tuple(target_mask.shape))
 
-# %%
+# %% tags=["target-mask"]
 roman_tokens = ["<BOS>", "kuma", "wa", "oyogi", "masu", ".", "<EOS>", "<PAD>", "<PAD>"]
 ax = diagrams.canvas(864, 350, "The decoder's own mask for the second pair: filled = may look")
 diagrams.grid(ax, 470, 140, target_mask[1], "mask", (28, 28), roman_tokens, roman_tokens, written=False)
@@ -499,7 +499,7 @@ print("the same shape:", right.shape == wrong.shape, " close:", torch.allclose(r
 # **Do the parts work together?** Assemble them. A `TransformerConfig` is a record of sizes. In pre-norm nothing has
 # normalised the last sum, so each stack ends with one more norm.
 
-# %%
+# %% tags=["transformer"]
 class Transformer(nn.Module):
     pad_id = PAD
 
@@ -626,7 +626,7 @@ print("no leak; alone == in a batch")
 # > **Predict first.** A perfect model always knows the right token. What is its loss now, and which probability should it
 # > give to the right token? Decide, then go on.
 
-# %%
+# %% tags=["floor"]
 V, epsilon = len(japanese), 0.1
 q = epsilon / V + (1 - epsilon) * F.one_hot(torch.tensor(5), V).double()  # say that symbol 5 is right
 floor = F.cross_entropy(q.log(), torch.tensor(5), label_smoothing=epsilon).item()
@@ -656,7 +656,7 @@ print(f"{count(model):,} parameters; chapter 2's model, made as large: {count(rn
 # GRU with attention, with as many parameters, on the same pairs for as long, with chapter 2's learning rate and its loss.
 # (`fit_all` trains several models side by side.) Expect about a minute.
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["learning", "nbval-ignore-output"]
 recipe = {"train": data["train"], "validation": data["dev"], "epochs": 5, "batch_size": 64}
 history, rnn_history = fit_all([
     {"model": model, "loss": smooth_loss, "lr": 5e-3, "progress": True, **recipe},
@@ -673,7 +673,7 @@ assert floor < history.best < floor + 0.15
 # **Does it translate?** Let both write, greedily as in chapter 2, and count the sentences that are right word for word. For
 # speed your weights go into the finished model, which computes the same (4.7) and has a cache (4.10).
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["translates", "nbval-ignore-output"]
 ready = finished(model)
 SETS = ("test", "new", "patterns", "longer")
 written, right, bleu = {}, {}, {}
@@ -710,7 +710,7 @@ assert share["Transformer", "test"] >= 0.97
 # token, append it, until `<EOS>`. The simplest choice is the likeliest token, **greedy decoding**. This is the whole loop for
 # a batch. A row that has ended gets padding, and `<PAD>` and `<BOS>` are never chosen before that.
 
-# %%
+# %% tags=["greedy"]
 @torch.no_grad()
 def greedy(model, source, max_length=MAX_LENGTH):
     memory, memory_mask = model.encode(source), padding_mask(source, PAD)
@@ -746,7 +746,7 @@ assert match >= 0.97 and agree > 0.99
 # > **Predict first.** Greedy is right in nearly every test sentence. How often is a *sampled* translation right, when label
 # > smoothing has taught the model to give the right token a probability of 0.9? Decide, then go on.
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["ways", "nbval-ignore-output"]
 ways, accuracy, sample = {"greedy": {}, "beam 4": {"strategy": "beam"}}, {}, {"strategy": "sample"}
 ways |= {"sample": sample, "sample, temperature 0.5": sample | {"temperature": 0.5}}
 ways |= {"sample, top-k 3": sample | {"top_k": 3}, "beam 1": {"strategy": "beam", "beam_size": 1}}
@@ -784,7 +784,7 @@ print("the first five rows are as before:", tuple(five.shape))
 # Nothing changes, because of the causal mask: earlier positions cannot see the new token, in any layer. So their keys and
 # values in every layer are those of a step ago.
 
-# %%
+# %% tags=["cache"]
 diagrams.cache_step(["<BOS>", "kuma", "wa", "oyogi", "masu"])
 show("A decoding step: without a cache all is computed again, with one only the newest column.")
 
@@ -793,7 +793,7 @@ show("A decoding step: without a cache all is computed again, with one only the 
 # memory, made once for the sentence. It needs no causal mask: it may see everything that is there. `project` of chapter 3's
 # attention makes keys and values, split into heads, and the attention takes them as they are.
 
-# %%
+# %% tags=["cached-step"]
 @torch.no_grad()
 def empty_cache(model, source):
     memory, caches = model.encode(source), []
@@ -838,7 +838,7 @@ print("cached == uncached:", tuple(whole.shape))
 # **What is it worth?** Time one step at growing lengths, both ways, the median of seven. (The tokens are random: the clock
 # does not read them. A GPU works on after a call has returned, so there these numbers say little.)
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["cache-times", "nbval-ignore-output"]
 def milliseconds(function, *arguments):
     return 1000 * statistics.median(timeit.repeat(lambda: function(*arguments), number=1, repeat=7))
 
@@ -863,7 +863,7 @@ assert device.type != "cpu" or anew > 3 * cached
 # **And memory?** Each layer keeps keys and values, $d_\text{model}$ numbers each, for every position of target and source:
 # $2 \cdot N \cdot (T + S) \cdot d_\text{model} \cdot B$ numbers of 4 bytes.
 
-# %%
+# %% tags=["cache-memory"]
 held = sum(tensor.numel() for layer in caches for tensor in layer)
 assert held == 2 * 2 * (512 + source.size(1)) * 64 * 4
 weights_mib, cache_mib = 4 * total / 2**20, 2 * 6 * (512 + 512) * 512 * 4 / 2**20
@@ -895,7 +895,7 @@ for name in ("attention", "activations", "last_hidden"):
 # position $j$ of the decoder reads word $j - 1$ and *writes* word $j$. So row $j$ belongs to the word that is written, here
 # and in the pictures below. How wrong is each head, and the mean of the heads of a layer?
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["heads", "nbval-ignore-output"]
 test, gold = corpus["test"], corpus["test"].alignment[:300]
 lengths = [(len(a.split()), len(b.split())) for a, b in zip(test.source[:300], test.target)]
 diagonal = [translation.diagonal_alignment(s, t) for s, t in lengths]
@@ -919,7 +919,7 @@ assert min(errors.values()) < diagonal_error - 0.2
 # its best head in this run: an alignment need not lie in one of them. The GRU has one attention only, and that comes closer to the
 # gold links. Draw the best head, with a frame around every gold link:
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["best-head", "nbval-ignore-output"]
 example = next(i for i in range(300) if lengths[i][0] == 9 and lengths[i][1] <= 11)
 S, T = lengths[example]
 english_words, romaji_words = test.source[example].split(), test.romaji[example].split()
@@ -971,7 +971,7 @@ def exposes(test, wrong, right):
 # %% [markdown] slideshow={"slide_type": "subslide"}
 # ### Bug 1: too good, and useless
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["bug-1", "nbval-ignore-output"]
 def wonderful_loss(model, source, target):
     return token_loss(model(source, target), target, PAD)
 
@@ -1044,7 +1044,7 @@ exposes(padding_changes_nothing, bug_2, fixed_2)
 # %% [markdown] slideshow={"slide_type": "subslide"}
 # ### Bug 3: two masks are added
 
-# %%
+# %% tags=["bug-3"]
 def bug_3(scores, causal, padding):
     lowest = torch.finfo(scores.dtype).min
     blocked = torch.zeros_like(scores).masked_fill(~causal, lowest)
@@ -1113,7 +1113,7 @@ exposes(quiet_after_the_end, bug_4, greedy)
 # %% [markdown] slideshow={"slide_type": "subslide"}
 # ### Bug 5: a fast step
 
-# %%
+# %% tags=["bug-5"]
 def bug_5(model, last, position, caches, memory_mask):
     return cached_step(model, last, position, caches, None)  # the newest token may see everything
 
