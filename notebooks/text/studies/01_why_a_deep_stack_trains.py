@@ -111,7 +111,6 @@ assert torch.equal(F.relu(x @ W_1[0]) @ W_2[0], x)
 # The five seeds run side by side: the second axis of every weight is the seed, $S$. A stack returns what stands after
 # every layer, the input first.
 
-
 # %%
 class Stacks(nn.Module):
     def __init__(self, weights, residual, normalised, seeds=SEEDS):
@@ -147,7 +146,6 @@ def numbers(*shape, stream, seeds=SEEDS):
     generators = [torch.Generator().manual_seed(1000 * stream + seed) for seed in seeds]
     return torch.stack([torch.randn(shape, generator=g) for g in generators]).to(device)
 
-
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 2. Before the first step
 #
@@ -158,7 +156,6 @@ def numbers(*shape, stream, seeds=SEEDS):
 # - **How much of the input is found** after each layer: the share of the input's variance that the best linear map from
 #   this layer back to the input explains (least squares, on 1024 inputs). 1 means that nothing is lost. A layer of pure
 #   noise would get 33 / 1024 = 0.03, for its 32 numbers and a constant.
-
 
 # %%
 def found(state, x):
@@ -277,7 +274,6 @@ assert at_the_top["large, both"].min() > 0.3
 # Above the stack stands one learned matrix, with a layer norm before it where the stack has layer norms. Two reference
 # points: always say the mean, and the best linear map of the input, which needs no layer at all.
 
-
 # %% tags=["nbval-ignore-output"]
 def new_teacher(seeds=SEEDS):
     T_1 = numbers(WIDTH, HIDDEN, stream=3, seeds=seeds) * (2 / WIDTH) ** 0.5
@@ -298,7 +294,6 @@ for name, losses in references.items():
 # %% [markdown]
 # Each stack gets 300 steps of Adam with two learning rates, and keeps the better one. A loss that is not finite would be
 # an error, not a result.
-
 
 # %%
 def train(kind, lr, seeds=SEEDS):
@@ -410,7 +405,6 @@ class LookUp(nn.Module):
 # %% [markdown]
 # The examples are those of chapter 1, asked by content. What is recorded: the mean largest weight before training, where
 # 1/8 is even and 1 is one-hot, and the validation loss after two of the eight epochs.
-
 
 # %%
 def make_examples(number, seed):
