@@ -1,6 +1,7 @@
 """Measurements: what attention weights do, whether a model leaks, and how sure a mean is."""
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -95,6 +96,46 @@ def attention_to_first(weights):
     """Return the weight that each query gives to position 0, where `<BOS>` stands, (..., T_q)."""
     _check_weights(weights)
     return weights[..., 0]
+
+
+class NGram:
+    """A model that predicts the next letter of a word by counting, smoothed by shorter histories.
+
+    p(c | h) = (count(h, c) + k p(c | h')) / (count(h) + k), where h' is the history h without its first letter, and the
+    empty history is mixed with the uniform guess (MacKay and Peto 1995).
+
+    Args:
+        n: the order: a letter is predicted from the n - 1 symbols before it.
+        words: the words to count in.
+        k: how many counts weigh as much as the shorter history.
+        letters: how many symbols can come next, the end of the word included.
+    """
+
+    def __init__(self, n, words, k, letters=27):
+        check_size("n", n)
+        check_number("k", k, above=0)
+        check_size("letters", letters)
+        self.n, self.k, self.letters, self.counts, self.totals = n, k, letters, Counter(), Counter()
+        for history, letter in [question for word in words for question in self.questions(word)]:
+            for start in range(n):  # the whole history, then shorter and shorter ones
+                self.counts[history[start:], letter] += 1
+                self.totals[history[start:]] += 1
+
+    def questions(self, word):
+        """Return all (history, next letter) of a word as a list; the word ends with "<EOS>"."""
+        symbols = ["<BOS>"] * (self.n - 1) + list(word) + ["<EOS>"]
+        return [(tuple(symbols[i - self.n + 1 : i]), symbols[i]) for i in range(self.n - 1, len(symbols))]
+
+    def probability(self, history, letter):
+        """Return p(letter | history) for a tuple of at most n - 1 symbols."""
+        shorter = self.probability(history[1:], letter) if history else 1 / self.letters
+        count, total = self.counts[history, letter], self.totals[history]
+        return (count + self.k * shorter) / (total + self.k)
+
+    def loss(self, words):
+        """Return the cross-entropy on words, in nats a symbol, their ends counted."""
+        asked = [question for word in words for question in self.questions(word)]
+        return -sum(math.log(self.probability(*question)) for question in asked) / len(asked)
 
 
 @dataclass(frozen=True)

@@ -5,47 +5,13 @@ import math
 import torch
 
 from helpers.checks.core import Exercise, then
-from helpers.checks.shared import HONEST, LEAKY, Looks, one_leak, random
+from helpers.checks.shared import random
 
 
 def _causal_weights(*shape, seed=0):
     """Return random causal attention weights, (..., T, T)."""
     future = torch.ones(shape[-2:], dtype=torch.bool).triu(1)
     return random(*shape, seed=seed, scale=2.0).masked_fill(future, -math.inf).softmax(-1)
-
-
-# Perplexity
-
-
-def perplexity(mean_losses, letters):
-    total = sum(mean * number for mean, number in zip(mean_losses, letters))
-    return math.exp(total / sum(letters))
-
-
-check_perplexity = Exercise(
-    perplexity,
-    cases=[
-        ([0.0], [3]),
-        ([2.0], [1]),
-        ([0.0, 2.0], [1, 1]),
-        ([1.5, 2.5], [40, 400]),
-        ([3.0, 1.0, 2.0], [1, 1000, 5]),
-        ([0.25, 0.25, 0.25], [7, 9, 2]),
-        ([7.0, 0.5], [1, 3]),
-    ],
-    meaning="However the words are cut into batches, the number is the same.",
-    mistakes=[
-        ("total / sum(letters) -> sum(mean_losses) / len(mean_losses)", "weigh each batch's loss by its number of letters"),
-        (then(math.log), "that is the loss; the perplexity is its exponential"),
-        (("(mean * number -> (math.exp(mean) * number", "math.exp(total / sum(letters)) -> total / sum(letters)"), "first the"
-         " mean, then the exponential"),
-        ("math.exp(total / sum(letters)) -> 2 ** (total / sum(letters))", "the losses are in nats: use e, not 2"),
-        ("/ sum(letters) -> / len(letters)", "divide by the number of all letters, not by the number of batches"),
-        ("math.exp(total / sum(letters)) -> math.exp(-total / sum(letters))", "a perplexity is at least 1: the exponential"
-         " of the loss, without a minus sign"),
-        (then(round), "do not round the result"),
-    ],
-).check  # fmt: skip
 
 
 # A bigram model from a table of counts
@@ -228,71 +194,53 @@ check_normalised_entropy = Exercise(
 ).check  # fmt: skip
 
 
-# A leak test of your own
+# Spread a head evenly
 
 
-def leaks_future(model, tokens):
-    expected = model(tokens)
-    for position in range(1, tokens.size(1)):
-        changed = tokens.clone()
-        changed[:, position] = (changed[:, position] + 1) % 10
-        before = model(changed)[:, :position] - expected[:, :position]
-        if before.abs().max() > 1e-5:
-            return True
-    return False
+def spread_head(weights, visible, head):
+    number = visible.sum(dim=-1, keepdim=True)  # (T, T) → (T, 1)
+    spread = weights.clone()  # (H, T, T)
+    spread[head] = visible / number.clamp(min=1)
+    return spread
 
 
-class _OneRow(Looks):
-    """Looks ahead only in rows that begin with token 7."""
-
-    def __call__(self, tokens):
-        honest, leaky = super().__call__(tokens), Looks("", LEAKY["one step ahead"], 10)(tokens)
-        return torch.where((tokens[:, :1] == 7).unsqueeze(-1), leaky, honest)
-
-
-def _ids(*shape, seed=1):
-    return torch.randint(0, 10, shape, generator=torch.Generator().manual_seed(seed))
+def _visible(length, *nothing):
+    """Return a causal mask in which the queries `nothing` may attend to nothing."""
+    mask = torch.ones(length, length).tril().bool()
+    mask[list(nothing)] = False
+    return mask
 
 
-_rules = [(title, rule) for title, rule in (HONEST | LEAKY).items()]
-_change = "(changed[:, position] + 1) % 10"
+_far = _visible(5) & (torch.arange(5) > 1)  # the first two queries see nothing, the first two keys are hidden
 
-check_leaks_future = Exercise(
-    leaks_future,
+check_spread_head = Exercise(
+    spread_head,
     cases=[
-        *[(Looks(title, rule, 10), torch.tensor([[1, 2, 3]])) for title, rule in _rules],
-        *[(Looks(title, rule, 10), _ids(2, 6)) for title, rule in _rules],
-        *[(Looks(*one_leak(i, j), 10), _ids(1, 4, seed=j)) for j in range(4) for i in range(j)],
-        *[(Looks(*one_leak(i, j), 10), _ids(2, 6, seed=j)) for i, j in ((1, 3), (2, 4), (0, 1), (1, 5))],
-        *[(Looks(*one_leak(0, 2), 10), torch.full((2, 4), token)) for token in range(10)],
-        *[(_OneRow("causal, but not where a row begins with 7", HONEST["itself and before"], 10),
-           torch.tensor(rows)) for rows in ([[1, 2, 3], [7, 4, 9]], [[7, 2, 3], [1, 4, 9]], [[1, 2, 3], [3, 7, 7]])],
-        (Looks("itself and before", HONEST["itself and before"], 10), torch.tensor([[9, 9, 0, 9]])),
-        (Looks("everything", LEAKY["everything"], 10), torch.tensor([[5]])),
+        (_causal_weights(1, 2, 2), _visible(2), 0),
+        (_causal_weights(2, 3, 3, seed=1), _visible(3), 1),
+        (_causal_weights(3, 4, 4, seed=2), _visible(4, 2), 0),
+        (_causal_weights(3, 5, 5, seed=3), _far, 2),
+        (_causal_weights(4, 4, 4, seed=4), torch.ones(4, 4).bool(), 3),  # nothing hidden; H = T
+        (_causal_weights(2, 1, 1, seed=5), _visible(1), 1),
+        (_causal_weights(2, 6, 6, seed=6).double(), _visible(6), 0),
+        (_causal_weights(3, 3, 3, seed=7), torch.zeros(3, 3).bool(), 1),
     ],
-    meaning="You can now test any model that predicts the next token, whoever built it.",
+    meaning="The reference that every pattern is held against: a head that prefers nothing.",
     mistakes=[
-        (("model(changed)[:, :position] -> model(changed)", "expected[:, :position] -> expected"), "compare only the outputs"
-         " before the changed position; the others may move"),
-        (("range(1, tokens.size(1)) -> range(tokens.size(1) - 1)", "model(changed)[:, :position] ->"
-          " model(changed)[:, position + 1 :]", "expected[:, :position] -> expected[:, position + 1 :]"), "change a later"
-         " token and look at earlier outputs, not the other way round"),
-        ("range(1, tokens.size(1)) -> range(max(1, tokens.size(1) - 1), tokens.size(1))", "the leak may reach one step ahead"
-         " only: try every position, not just the last"),
-        ("range(1, tokens.size(1)) -> range(1, min(2, tokens.size(1)))", "the leak may come from far ahead: try every"
-         " position, not just one"),
-        (f"{_change} -> 0", "the new id may equal the old: then nothing was changed"),
-        (f"{_change} -> 9", "the new id may equal the old: then nothing was changed"),
-        ("before.abs().max() -> before.max()", "an output that falls has moved too: take the absolute value"),
-        ("before.abs().max() -> before.sum().abs()", "movements up and down cancel in a sum: take the absolute value of each"
-         " difference first"),
-        ("before.abs() -> before[:, -1].abs()", "only the output just before the changed position is looked at; look at all"
-         " before it"),
-        ("before.abs() -> before[:, 0].abs()", "only the first output is looked at; look at all before the changed"
-         " position"),
-        ("before.abs() -> before[0].abs()", "only the first row of the batch is looked at; look at all"),
-        (then(lambda leak: not leak), "turned round: True means that something leaks"),
-        (lambda model, tokens: False, "some of the models do leak: change later tokens and compare earlier outputs"),
+        ("visible / number.clamp(min=1) -> visible / number", "a query that may attend to nothing divides by 0: give it"
+         " zeros"),
+        ("visible / number.clamp(min=1) -> 1 / len(visible)", "spread over what each query may attend to, not over all T"),
+        ("visible / number.clamp(min=1) -> visible.float()", "each row must sum to 1: divide by the number of visible"
+         " positions"),
+        ("visible / number.clamp(min=1) -> weights[head].mean(-1, keepdim=True) * visible", "the row's mean weight is 1/T;"
+         " divide 1 by the number of visible positions"),
+        ("visible.sum(dim=-1, keepdim=True) -> visible.sum(dim=0, keepdim=True)", "rows are queries: count along the last"
+         " axis"),
+        ("spread[head] = -> spread[:] =", "only one head is spread; the others stay"),
+        ("return spread -> return spread[head]", "return the weights of all heads, (H, T, T)"),
+        ("spread[head] = -> spread[head - 1] =", "heads count from 0 here: `head` is the index"),
+        ("number.clamp(min=1) -> (weights[head] > 0).sum(-1, keepdim=True).clamp(min=1)", "a weight of 0 may be visible all"
+         " the same: count `visible`"),
     ],
 ).check  # fmt: skip
 
@@ -347,4 +295,54 @@ check_without_edge = Exercise(
          " over the scores"),
     ],
     gradient=True,
+).check  # fmt: skip
+
+
+# Is the difference luck?
+
+
+def paired_interval(a, b, draws):
+    means = (b - a)[draws].mean(dim=1)  # (N,)[(R, N)] → (R, N) → (R,)
+    return torch.quantile(means, torch.tensor([0.05, 0.95], dtype=means.dtype))
+
+
+def _losses(number, seed, gap=0.0):
+    common = random(number, seed=seed) + 2
+    return common, common + gap + 0.3 * random(number, seed=seed + 50)
+
+
+def _draws(rows, number, seed=0):
+    return torch.randint(0, number, (rows, number), generator=torch.Generator().manual_seed(seed))
+
+
+def _unpaired(a, b, draws):
+    return torch.quantile(b[draws].mean(1) - a[draws.roll(1, 0)].mean(1), torch.tensor([0.05, 0.95], dtype=a.dtype))
+
+
+check_paired_interval = Exercise(
+    paired_interval,
+    cases=[
+        (torch.tensor([1.0, 2.0]), torch.tensor([2.0, 2.0]), torch.tensor([[0, 0], [0, 1], [1, 1]])),
+        (torch.tensor([1.0]), torch.tensor([4.0]), torch.tensor([[0], [0]])),
+        (*_losses(5, 1), _draws(11, 5)),
+        (*_losses(7, 2, gap=1.0), _draws(7, 7, seed=1)),  # R = N
+        (*_losses(30, 3), _draws(40, 30, seed=2)),
+        (*_losses(12, 4, gap=-0.5), _draws(101, 12, seed=3)),
+        (*(x.double() for x in _losses(9, 5)), _draws(21, 9, seed=4)),
+    ],
+    meaning="If 0 lies outside, the difference is more than the luck of which words were drawn.",
+    mistakes=[
+        ("(b - a)[draws].mean(dim=1) -> (a - b)[draws].mean(dim=1)", "the difference is b - a"),
+        ("mean(dim=1) -> mean(dim=0)", "a mean for each row of `draws`: over the last axis"),
+        ("(b - a)[draws].mean(dim=1) -> (b - a)", "the words have to be drawn: index the differences with `draws`"),
+        ("mean(dim=1) -> sum(dim=1)", "the mean difference of a draw, not the sum"),
+        ("[0.05, 0.95] -> [0.1, 0.9]", "the middle 90 per cent leaves 5 per cent at each end"),
+        ("[0.05, 0.95] -> [0.025, 0.975]", "that holds the middle 95 per cent; 90 were asked for"),
+        ("[0.05, 0.95] -> [0.95, 0.05]", "first the low end, then the high one"),
+        (_unpaired, "the word that was drawn for `a` must be the one that was drawn for `b`"),
+        (lambda a, b, draws: torch.stack([(b - a)[draws].mean(1).min(), (b - a)[draws].mean(1).max()]), "the smallest and the"
+         " largest hold all of the differences, not the middle 90 per cent"),
+        (lambda a, b, draws: torch.quantile((b - a)[draws].flatten(), torch.tensor([0.05, 0.95], dtype=a.dtype)), "first the"
+         " mean of each draw, then the quantiles of the means"),
+    ],
 ).check  # fmt: skip

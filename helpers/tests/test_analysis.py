@@ -12,6 +12,7 @@ from scipy import stats
 
 from helpers import bertviz_views, plots
 from helpers.analysis import (
+    NGram,
     attention_distance,
     attention_entropy,
     attention_to,
@@ -172,3 +173,16 @@ def test_pick_takes_allowed_places_each_as_often():
     assert set(places[:, 0].tolist()) == {1, 2} and 140 < int((places[:, 0] == 1).sum()) < 260
     assert (places[:, 1:] == 0).all()
     assert torch.equal(pick(allowed, 7), pick(allowed, 7))
+
+
+def test_counting_is_the_formula():
+    model = NGram(2, ["ab", "aa"], k=2, letters=3)
+    assert model.questions("ab") == [(("<BOS>",), "a"), (("a",), "b"), (("b",), "<EOS>")]
+    alone = {"a": (3 + 2 / 3) / 8, "b": (1 + 2 / 3) / 8, "<EOS>": (2 + 2 / 3) / 8}  # 3, 1 and 2 of 6
+    for letter, after_a in (("a", 1), ("b", 1), ("<EOS>", 1)):
+        assert model.probability((), letter) == pytest.approx(alone[letter])
+        assert model.probability(("a",), letter) == pytest.approx((after_a + 2 * alone[letter]) / 5)
+    assert model.probability(("z",), "a") == pytest.approx(alone["a"])
+    expected = -sum(math.log(model.probability((before,), after)) for before, after in ("ab", ("b", "<EOS>")))
+    expected -= math.log(model.probability(("<BOS>",), "a"))
+    assert model.loss(["ab"]) == pytest.approx(expected / 3)

@@ -8,45 +8,6 @@ import torch
 from helpers.checks import miniformer_vs_fulltransformer as chapter
 from helpers.tests.checking import examine
 
-# Perplexity
-
-
-def perplexity(mean_losses, letters):
-    return math.exp(sum(m * n for m, n in zip(mean_losses, letters)) / sum(letters))
-
-
-def perplexity_by_product(mean_losses, letters):
-    total = sum(letters)
-    return math.prod(math.exp(m) ** (n / total) for m, n in zip(mean_losses, letters))
-
-
-def perplexity_of_all_letters(mean_losses, letters):
-    every = [m for m, n in zip(mean_losses, letters) for _ in range(n)]
-    return np.exp(np.mean(every))
-
-
-def perplexity_of_tensors(mean_losses, letters):
-    return (torch.tensor(mean_losses) @ torch.tensor(letters).float() / sum(letters)).exp()
-
-
-def test_perplexity():
-    examine(
-        chapter.check_perplexity,
-        right=[perplexity, perplexity_by_product, perplexity_of_all_letters, perplexity_of_tensors],
-        wrong=[
-            lambda m, n: math.exp(max(m)),
-            lambda m, n: math.exp(sum(m)),
-            lambda m, n: math.exp(sum(a * b for a, b in zip(m, n)) / max(n)),
-            lambda m, n: math.exp(sum(a * b for a, b in zip(m, n)) / (sum(n) + 1)),
-            lambda m, n: sum(math.exp(a) for a in m) / len(m),
-            lambda m, n: [math.exp(a) for a in m],
-            lambda m, n: math.exp(sorted(m)[len(m) // 2]),
-            lambda m, n: 10 ** (sum(a * b for a, b in zip(m, n)) / sum(n)),
-        ],
-        same=["zip(mean_losses, letters) → zip(letters, mean_losses)"],  # a product
-    )  # fmt: skip
-
-
 # A bigram model
 
 
@@ -252,88 +213,6 @@ def test_normalised_entropy():
     )  # fmt: skip
 
 
-# A leak test
-
-
-def leak(model, tokens):
-    expected = model(tokens)
-    for position in range(1, tokens.size(1)):
-        changed = tokens.clone()
-        changed[:, position] = (changed[:, position] + 1) % 10
-        if not torch.allclose(model(changed)[:, :position], expected[:, :position]):
-            return True
-    return False
-
-
-def leak_by_replacing_the_rest(model, tokens):
-    for position in range(tokens.size(1) - 1):
-        changed = tokens.clone()
-        changed[:, position + 1 :] = 9 - changed[:, position + 1 :]
-        if (model(changed)[:, : position + 1] - model(tokens)[:, : position + 1]).abs().sum() > 1e-4:
-            return True
-    return False
-
-
-def leak_by_every_token(model, tokens):
-    moved = False
-    for position in range(1, tokens.size(1)):
-        for token in range(10):
-            changed = tokens.clone()
-            changed[:, position] = token
-            moved |= bool(((model(changed) - model(tokens))[:, :position].abs() > 1e-4).any())
-    return np.bool_(moved)
-
-
-def leak_by_one_batch(model, tokens):
-    """Changes the same position in every sentence, all positions in one call."""
-    T = tokens.size(1)
-    many = tokens.repeat(T, 1).view(T, -1, T).clone()
-    for position in range(T):
-        many[position, :, position] = (many[position, :, position] + 5) % 10
-    moved = (model(many.view(-1, T)).view(T, len(tokens), T, -1) - model(tokens)).abs().amax((1, 3))
-    return bool(moved.tril(-1).max() > 1e-4)
-
-
-def leak_at(positions, new=lambda old: (old + 1) % 10, moves=lambda moved: moved.abs().max()):
-    def test(model, tokens):
-        for position in positions(tokens.size(1)):
-            changed = tokens.clone()
-            changed[:, position] = new(changed[:, position])
-            moved = (model(changed) - model(tokens))[:, :position]
-            if moved.numel() and moves(moved) > 1e-5:
-                return True
-        return False
-
-    return test
-
-
-def test_leaks_future():
-    after = lambda T: range(1, T)  # noqa: E731
-    examine(
-        chapter.check_leaks_future,
-        right=[leak, leak_by_replacing_the_rest, leak_by_every_token, leak_by_one_batch],
-        wrong=[
-            leak_at(lambda T: range(2, T)),
-            leak_at(lambda T: range(1, T - 1)),
-            leak_at(lambda T: (1, T - 1)),
-            leak_at(after, new=lambda old: torch.zeros_like(old) + 5),
-            leak_at(after, new=lambda old: (old + 1).clamp(max=9)),
-            leak_at(after, new=lambda old: old.flip(0)),
-            leak_at(after, moves=lambda moved: moved.mean().abs()),
-            leak_at(after, moves=lambda moved: moved[..., 0].min().neg()),
-            leak_at(after, moves=lambda moved: moved[:, :1].abs().max()),
-            leak_at(after, moves=lambda moved: moved[-1].abs().max()),
-            lambda model, tokens: bool((model(tokens) - model(tokens.flip(1))).abs().max() > 1e-5),
-            lambda model, tokens: leak(model, tokens.float()),
-            lambda model, tokens: 1.0 if leak(model, tokens) else None,
-        ],
-        same=[
-            "before.abs().max() > 1e-05 → before.abs().max() >= 1e-05",
-            "changed[:, position] + 1 → changed[:, position] - 1", "10 → 9", "1 → 2",
-        ],
-    )  # fmt: skip
-
-
 # Remove an edge
 
 
@@ -403,3 +282,81 @@ def test_without_edge():
         ],
         same=["-1 → 1"],  # (T, T): the last axis is axis 1
     )  # fmt: skip
+
+
+# Spread a head evenly
+
+
+def spread_by_loop(weights, visible, head):
+    result = weights.clone()
+    for query in range(visible.size(0)):
+        number = int(visible[query].sum())
+        result[head, query] = visible[query].to(weights.dtype) / number if number else 0.0
+    return result
+
+
+def spread_by_where(weights, visible, head):
+    even = visible.to(weights.dtype)
+    even = torch.nan_to_num(even / even.sum(-1, keepdim=True))
+    chosen = torch.arange(len(weights), device=weights.device) == head
+    return torch.where(chosen[:, None, None], even, weights)
+
+
+def spread_by_softmax(weights, visible, head):
+    even = torch.zeros_like(weights[head]).masked_fill(~visible, -1e9).softmax(-1) * visible
+    return torch.stack([even if h == head else w for h, w in enumerate(weights)])
+
+
+def in_place(weights, visible, head):
+    weights[head] = visible / visible.sum(-1, keepdim=True).clamp(min=1)
+    return weights
+
+
+def test_spread_head():
+    examine(
+        chapter.check_spread_head,
+        right=[spread_by_loop, spread_by_where, spread_by_softmax],
+        wrong=[
+            in_place,
+            lambda w, v, h: w,
+            lambda w, v, h: torch.where(torch.arange(len(w))[:, None, None] == h, v.float(), w),
+            lambda w, v, h: torch.where(torch.arange(len(w))[:, None, None] == h, w.mean(0), w),
+            lambda w, v, h: torch.where(torch.arange(len(w))[:, None, None] != h, v / v.sum(-1, True).clamp(min=1), w),
+            lambda w, v, h: torch.where(
+                torch.arange(len(w))[:, None, None] == h, (v / v.sum(-1, True).clamp(min=1)).T, w
+            ),
+        ],
+        same=["-1 → 1"],
+    )
+
+
+# Is the difference luck?
+
+
+def interval_by_hand(a, b, draws):
+    means = torch.stack([(b[row] - a[row]).mean() for row in draws])
+    return torch.stack([means.quantile(0.05), means.quantile(0.95)])
+
+
+def interval_of_means(a, b, draws):
+    return (b[draws].mean(1) - a[draws].mean(1)).quantile(torch.tensor([0.05, 0.95], dtype=a.dtype, device=a.device))
+
+
+def interval_by_numpy(a, b, draws):
+    means = (b - a).detach().cpu().numpy()[draws.cpu().numpy()].mean(1)
+    return torch.from_numpy(np.quantile(means, [0.05, 0.95]))
+
+
+def test_paired_interval():
+    examine(
+        chapter.check_paired_interval,
+        right=[interval_by_hand, interval_of_means, interval_by_numpy],
+        wrong=[
+            lambda a, b, d: (b - a)[d].mean(1).quantile(torch.tensor([0.0, 0.9], dtype=a.dtype)),
+            lambda a, b, d: (b - a)[d].mean(1).quantile(0.95),
+            lambda a, b, d: (b - a)[d].abs().mean(1).quantile(torch.tensor([0.05, 0.95], dtype=a.dtype)),
+            lambda a, b, d: (b - a)[d].median(1).values.quantile(torch.tensor([0.05, 0.95], dtype=a.dtype)),
+            lambda a, b, d: b[d].mean(1).quantile(torch.tensor([0.05, 0.95], dtype=a.dtype)),
+            lambda a, b, d: (b - a)[d].mean(1)[:2],
+        ],
+    )

@@ -161,6 +161,8 @@ CALLS = {
     "analysis.attention_to_self": ({"weights": WEIGHTS}, {"weights": [*VECTORS, X]}),
     "analysis.attention_to_previous": ({"weights": WEIGHTS}, {"weights": [*VECTORS, X]}),
     "analysis.attention_to_first": ({"weights": WEIGHTS}, {"weights": [*VECTORS, X]}),
+    "analysis.NGram": (
+        {"n": 2, "words": ["ab"], "k": 1.0}, {"n": SIZE, "k": POSITIVE, "letters": SIZE}),
     "analysis.bootstrap_interval": (
         {"values": [1.0, 2.0]},
         {"values": ["x", None, [1.0], [1.0, math.nan], [[1.0, 2.0]]], "confidence": [*SHARE, 1.0], "resamples": SIZE}),

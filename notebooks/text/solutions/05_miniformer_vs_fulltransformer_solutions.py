@@ -44,29 +44,10 @@ import torch
 device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 # %%
-import math
-
 from helpers.checks import miniformer_vs_fulltransformer as checks
 
-print("imported")
-
 # %% [markdown] slideshow={"slide_type": "slide"}
-# ## Exercise 1: perplexity
-#
-# Each batch's mean counts as often as it has letters. The exponential comes last: a mean of exponentials is another
-# number.
-
-
-# %%
-def perplexity(mean_losses, letters):
-    total = sum(mean * number for mean, number in zip(mean_losses, letters))
-    return math.exp(total / sum(letters))
-
-
-checks.check_perplexity(perplexity)
-
-# %% [markdown] slideshow={"slide_type": "slide"}
-# ## Exercise 2: a bigram model from a table of counts
+# ## Exercise 1: a bigram model from a table of counts
 #
 # `k` is shared out evenly, `k / V` for each of the V symbols, so each row's total grows by exactly `k`. A row without
 # counts becomes uniform.
@@ -81,7 +62,7 @@ def bigram_probabilities(counts, k):
 checks.check_bigram_probabilities(bigram_probabilities)
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# ## Exercise 3: temperature
+# ## Exercise 2: temperature, also 0
 #
 # `argmax` returns the first of several equal maxima, which is what the task asks for.
 
@@ -96,7 +77,7 @@ def with_temperature(logits, temperature):
 checks.check_with_temperature(with_temperature)
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# ## Exercise 4: attention to the letter before
+# ## Exercise 3: attention to the letter before, padding left out
 #
 # Query `i` (from 1 on) is real when `i < length`. Sum over words and positions, divide by how many were counted.
 
@@ -111,7 +92,7 @@ def mean_to_previous(weights, lengths):
 checks.check_mean_to_previous(mean_to_previous)
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# ## Exercise 5: normalised entropy
+# ## Exercise 4: normalised entropy
 #
 # The first row would divide 0 by ln 1 = 0. `torch.where` chooses 0 there, and `clamp` keeps the other branch finite.
 
@@ -126,26 +107,24 @@ def normalised_entropy(weights):
 checks.check_normalised_entropy(normalised_entropy)
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# ## Exercise 6: a leak test of your own
+# ## Exercise 5: spread a head evenly
 #
-# `(id + 1) % 10` always differs from `id`. Every position is tried, because a leak may reach only one step ahead.
+# Each row of `visible` divided by its number of True; `clamp` keeps an empty row at 0 instead of 0/0. `clone` first, so
+# that the weights that came in stay as they were.
 
 
 # %%
-def leaks_future(model, tokens):
-    expected = model(tokens)
-    for position in range(1, tokens.size(1)):
-        changed = tokens.clone()
-        changed[:, position] = (changed[:, position] + 1) % 10
-        if not torch.allclose(model(changed)[:, :position], expected[:, :position]):
-            return True
-    return False
+def spread_head(weights, visible, head):
+    number = visible.sum(dim=-1, keepdim=True)  # (T, T) → (T, 1)
+    spread = weights.clone()  # (H, T, T)
+    spread[head] = visible / number.clamp(min=1)
+    return spread
 
 
-checks.check_leaks_future(leaks_future)
+checks.check_spread_head(spread_head)
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# ## Exercise 7: remove an edge
+# ## Exercise 6: remove an edge
 #
 # The distance from query `i` to key `j` is `i - j`. Visible is what lies at distance 0 or more, except at `offset`. The
 # lowest finite number stands in for minus infinity, and the product with the mask turns a row with nothing left into
@@ -163,3 +142,17 @@ def without_edge(scores, offset):
 
 
 checks.check_without_edge(without_edge)
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## Exercise 7: is the difference luck?
+#
+# The difference comes first, so a word that is drawn is drawn for both models at once: what is hard about a word cancels.
+
+
+# %%
+def paired_interval(a, b, draws):
+    means = (b - a)[draws].mean(dim=1)  # (N,)[(R, N)] → (R, N) → (R,)
+    return torch.quantile(means, torch.tensor([0.05, 0.95], dtype=means.dtype))
+
+
+checks.check_paired_interval(paired_interval)
