@@ -16,7 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = Path(".ci", "setup_cell.py")
-KINDS = {".css", ".html", ".ipynb", ".json", ".md", ".py", ".toml", ".txt", ".yml"}
+KINDS = {".cff", ".css", ".html", ".ipynb", ".json", ".md", ".py", ".toml", ".txt", ".yml"}
 PASSED_OVER = {".git", ".venv", "build", "tests", "__pycache__", ".ipynb_checkpoints"}  # tests make up addresses
 SETTING = re.compile(r'^REPOSITORY, BRANCH = "(?P<repository>[^"]+)", "(?P<branch>[^"]+)"', re.M)
 COLAB = re.compile(r"colab\.research\.google\.com/github/(?P<repository>[\w.-]+/[\w.-]+)/blob/(?P<branch>[^/\s]+)/")
@@ -82,6 +82,7 @@ def stamped(text, old, new):
         return f"colab.research.google.com/github/{repository}/blob/{branch}/"
 
     text = COLAB.sub(replace, text)
+    text = text.replace("{}.github.io/{}/".format(*old[0].split("/")), "{}.github.io/{}/".format(*new[0].split("/")))
     return re.sub(rf"(?<![\w.-]){re.escape(old[0])}(?![\w-])", lambda _: new[0], text)
 
 
