@@ -86,7 +86,7 @@ torch.set_printoptions(precision=4, sci_mode=False)
 # look twice, with half the width each time. Each look is a **head**: one attention with queries, keys and values of its
 # own.
 
-# %%
+# %% tags=["split-heads"]
 diagrams.split_heads(["the", "cat", "is"], d_model=8, num_heads=2)
 plots.show("Q, K and V are cut into two slices; each attends; the results are joined and mixed.")
 
@@ -103,7 +103,7 @@ plots.show("Q, K and V are cut into two slices; each attends; the results are jo
 # narrow ones, of width `head_dim = d_model / h`. $\operatorname{Concat}$ puts the results side by side. $W^O$, the
 # **output projection**, mixes them. With two heads there are $3 \cdot 2 + 1 = 7$ matrices. Now look at what PyTorch has.
 
-# %%
+# %% tags=["two-matrices"]
 for name, parameter in nn.MultiheadAttention(4, 2, bias=False).named_parameters():
     print(name, tuple(parameter.shape))
 paper = 3 * 2 * (4 * 2) + 4 * 4  # 3h matrices of (d_model, head_dim), and W_O of (d_model, d_model)
@@ -143,7 +143,7 @@ print(X)
 # **The packed matrix** has 12 rows. The first four make the queries, the next four the keys, the last four the values.
 # Inside each four, the first two rows belong to head 1, the other two to head 2.
 
-# %%
+# %% tags=["packed"]
 W_packed = theirs.in_proj_weight.detach()  # (3 · d_model, d_model)
 NAMES = ["Q1", "Q2", "K1", "K2", "V1", "V2"]
 blocks = {f"rows of {name}": 2 for name in NAMES}
@@ -156,7 +156,7 @@ plots.show("A matrix of 12 rows in six blocks of two rows: Q1, Q2, K1, K2, V1, V
 # **One product** makes everything at once: each token gets 12 new numbers. The rows of the matrix become columns of the
 # result.
 
-# %%
+# %% tags=["qkv"]
 QKV = F.linear(X, W_packed)  # (1, 5, 4) @ (4, 12) → (1, 5, 12)
 plots.matrix_blocks(QKV[0], None, {name: 2 for name in NAMES}, title="QKV: a row for each token")
 plots.show("A row for each of 5 tokens, and six pairs of columns: Q1, Q2, K1, K2, V1, V2.")
@@ -165,7 +165,7 @@ plots.show("A row for each of 5 tokens, and six pairs of columns: Q1, Q2, K1, K2
 # **Cut it up, one axis at a time.** First `view`: the 12 numbers of a token become 6 groups of 2. `view` moves nothing
 # in memory, it only says how to count. Watch it on the numbers 0 to 11, then on token 0.
 
-# %%
+# %% tags=["view"]
 print(torch.arange(12).view(6, 2))
 groups = QKV.view(1, 5, 6, 2)  # (B, T, 12) → (B, T, 6, D)
 print(groups[0, 0], "← token 0: a row each for Q1, Q2, K1, K2, V1, V2")
@@ -174,7 +174,7 @@ print(groups[0, 0], "← token 0: a row each for Q1, Q2, K1, K2, V1, V2")
 # Then `transpose(1, 2)`: the groups come before the tokens. Last, `unbind(1)` takes the tensor apart along that axis,
 # into six tensors.
 
-# %%
+# %% tags=["by-group"]
 by_group = groups.transpose(1, 2)  # (B, T, 6, D) → (B, 6, T, D)
 Q1, Q2, K1, K2, V1, V2 = by_group.unbind(1)  # six times (B, T, D)
 print(tuple(by_group.shape), Q1)
@@ -184,7 +184,7 @@ assert torch.equal(torch.cat([Q1, Q2, K1, K2, V1, V2], dim=-1), QKV)  # the pair
 # **Each head attends by itself,** exactly as in chapter 1. The scale is $\sqrt 2$, the root of `head_dim`: a dot
 # product of two head-wide vectors has two terms.
 
-# %%
+# %% tags=["head-weights"]
 weights_1 = (Q1 @ K1.transpose(-2, -1) / math.sqrt(2)).softmax(dim=-1)  # (B, T, T)
 weights_2 = (Q2 @ K2.transpose(-2, -1) / math.sqrt(2)).softmax(dim=-1)  # (B, T, T)
 print("first token, head 1:", weights_1[0, 0])
@@ -197,7 +197,7 @@ torch.testing.assert_close(weights_1[0, 0], first_row, atol=5e-5, rtol=0)
 # output projection mixes the four columns. Then ask PyTorch: by default it hands back the *mean* of the heads' weights;
 # `average_attn_weights=False` asks for each head.
 
-# %%
+# %% tags=["join"]
 head_1, head_2 = weights_1 @ V1, weights_2 @ V2  # (B, T, T) @ (B, T, D) → (B, T, D)
 joined = torch.cat([head_1, head_2], dim=-1)  # twice (B, T, D) → (B, T, d_model)
 output = F.linear(joined, theirs.out_proj.weight)  # (B, T, d_model)
@@ -271,7 +271,7 @@ torch.testing.assert_close(sum(parts), their_output, atol=1e-6, rtol=0)
 # are those that PyTorch has by default.
 
 
-# %%
+# %% tags=["fused"]
 class FusedHeads(nn.Module):
     def __init__(self, d_model, num_heads):
         super().__init__()
@@ -346,7 +346,7 @@ x = torch.randn(2, 4, 8)  # (B, T, d_model)
 #
 # </details>
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["biases", "nbval-ignore-output"]
 for name, third in {"query": slice(0, 8), "key": slice(8, 16), "value": slice(16, 24)}.items():
     changed = copy.deepcopy(module)
     with torch.no_grad():
@@ -375,7 +375,7 @@ assert right[1][0, 0].triu(1).abs().max() == 0 and wrong[1][0, 0, -1].isnan().al
 # just the bias of the output projection. PyTorch's answer depends on what you ask for. Block everything for token 1, and look
 # at its output: PyTorch with weights, without, without and under `no_grad`, `helpers`.
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nothing", "nbval-ignore-output"]
 empty = torch.ones(4, 4, dtype=torch.bool)
 empty[1] = False
 with_weights = module(x, x, x, attn_mask=~empty)[0].detach()
@@ -408,7 +408,7 @@ assert with_weights[:, 1].isnan().all() and ours.isfinite().all()
 # multiplications of all matrix products; `FlopCounterMode` watches them and counts a multiplication and its addition as
 # two operations.
 
-# %%
+# %% tags=["cost"]
 x = torch.randn(2, 16, 64)
 for h in (1, 2, 4, 8):
     counted = MultiHeadAttention(64, h)
@@ -431,7 +431,7 @@ for h in (1, 2, 4, 8):
 # **So what do heads buy?** One head has one softmax, so one pattern a query. Take the look-up of chapter 1: 8 pairs of a
 # key and a value, and a question. Now ask for *two* keys at once, and want both values, in order.
 
-# %%
+# %% tags=["two-questions"]
 PAIRS, IDS = 8, 16
 
 
@@ -491,7 +491,7 @@ with torch.no_grad():
     right = torch.stack([job["model"](pairs, questions).argmax(-1) == answers for job in jobs]).float()
 both = right.prod(-1).mean(1).view(2, 5).tolist()  # (10, 1000, 2) → one head, four heads: five each
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["one-or-four", "nbval-ignore-output"]
 print("both right, one head:  ", *(f"{share:.2f}" for share in both[0]))
 print("both right, four heads: ", *(f"{share:.2f}" for share in both[1]))
 single = right[:5].mean(1)  # (5, 1000, 2) → (5, 2)
@@ -544,7 +544,7 @@ with forbidden, torch.no_grad():
 # those given by name. A forward hook sees what comes out. And a layer with a hook in it leaves the fast path.
 
 
-# %%
+# %% tags=["ask"]
 def ask_for_weights(module, args, kwargs):
     return args, kwargs | {"need_weights": True, "average_attn_weights": False}
 
@@ -647,7 +647,7 @@ print("With WITH_NETWORK = True you see heads of a model that has read English."
 # Dupoux and Goldberg 2016), and for us it has one great advantage: the right answer *has an address*. We know which word
 # a head ought to look at.
 
-# %%
+# %% tags=["sentences"]
 splits = load_agreement()
 train, test = splits["train"], splits["test"]
 for number in range(5):
@@ -678,7 +678,7 @@ ids, plural = data["test"]
 # each word, each pair of neighbours and each of the first and last four words gets a number; the sum, through the sigmoid
 # function $1/(1+e^{-z})$, is the probability of "plural".
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["references", "nbval-ignore-output"]
 attractors = torch.tensor(test.attractors, device=device)
 
 
@@ -757,7 +757,7 @@ print("one look:", [f"{share:.3f}" for share in by_attractors(is_right(one_look)
 # seeds that we tried.) In the picture, hatched cells are blocked.
 
 
-# %%
+# %% tags=["two-masks"]
 def window(T):
     """PyTorch's kind of mask, True = blocked: seen are three words before, the word itself, <BOS>."""
     place = torch.arange(T, device=device)
@@ -813,7 +813,7 @@ two_looks = [by_attractors(is_right(model)) for model in models]  # five lists o
 for seed, shares in enumerate(two_looks):
     print(f"seed {seed}:", *(f"{share:6.3f}" for share in shares))
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["agreement", "nbval-ignore-output"]
 single = {"one look": by_attractors(is_right(one_look)), **references}
 curves = {name: [[share] for share in shares] for name, shares in single.items()}
 curves["two looks, five seeds"] = list(zip(*two_looks))
@@ -844,7 +844,7 @@ for name in ("structures", "nouns"):
 #
 # **Where does `<EOS>` look?** Take a sentence with three attractors and the weights of `<EOS>` in all eight heads.
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["eos", "nbval-ignore-output"]
 HEADS = [f"layer {layer}, head {head}" for layer in (1, 2) for head in (1, 2, 3, 4)]
 row = next(i for i, n in enumerate(test.attractors) if n == 3 and len(test.text[i].split()) <= 12)
 tokens = vocabulary.tokens(ids[row][ids[row] != vocabulary.pad_id])
@@ -870,7 +870,7 @@ bertviz_views.head_views({"": {"attention": layers, "tokens": tokens, "layer": 2
 # model's heads we take the best one of each layer, *chosen on the validation sentences*.
 
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["on-subject", "nbval-ignore-output"]
 @torch.no_grad()
 def weight_on_subject(model, name):
     ids, subject = data[name][0], 1 + torch.tensor(splits[name].subject, device=device)  # after <BOS>
@@ -923,7 +923,7 @@ def edges(places, heads=range(4)):
 # share of probability that moves, the *total variation*, is $|p - q|$. Beside it stands the accuracy afterwards.
 
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["cut", "nbval-ignore-output"]
 @torch.no_grad()
 def effect(model, places, heads=range(4)):
     before, after = model(hard_ids).sigmoid(), model(hard_ids, edges(places, heads)).sigmoid()
@@ -952,7 +952,7 @@ for seed in range(5):
 # > accuracy? Decide, then go on: the table cuts it in each head, and in all heads that give the subject more than half
 # > of their weight.
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["one-head", "nbval-ignore-output"]
 for seed, (model, weights) in enumerate(zip(models, on_subject)):
     looking = [head for head in range(4) if weights[hard, 4 + head].mean() > 0.5]
     cuts = [effect(model, subject, heads)[1] for heads in ([0], [1], [2], [3], looking)]
@@ -990,7 +990,7 @@ x = torch.randn(2, 6, 16)  # (B, T, d_model)
 # Split into heads: from (B, T, d_model) to (B, H, T, D).
 
 
-# %%
+# %% tags=["bug-1"]
 def bug_1(x, num_heads=4):
     B, T, d_model = x.shape
     return x.view(B, num_heads, T, d_model // num_heads)
@@ -1066,7 +1066,7 @@ assert the_key_bias_does_nothing(right_2) and not the_key_bias_does_nothing(bug_
 # The scores. The formula says: divide by the square root of the width.
 
 
-# %%
+# %% tags=["bug-3"]
 def bug_3(q, k):  # (B, H, T, D) each
     return q @ k.transpose(-2, -1) / math.sqrt(q.size(1) * q.size(3))  # (B, H, T, T)
 
@@ -1101,7 +1101,7 @@ assert scores_have_variance_one(right_3) and not scores_have_variance_one(bug_3)
 # This author took the weights that `nn.MultiheadAttention` returns, and applied them.
 
 
-# %%
+# %% tags=["bug-4"]
 def bug_4(q, k, v):
     weights = scaled_dot_product_attention(q, k, v)[1]  # (B, H, T, T)
     weights = weights.mean(dim=1, keepdim=True)  # (B, 1, T, T), as average_attn_weights=True
