@@ -1352,7 +1352,7 @@ print(f"alignment error: attention {main_error:.3f}, diagonal {diagonal_error:.3
 # 4. Padding must change nothing: not the encoder, not the weights, not the loss.
 # 5. Attention weights align words far better than the diagonal, and are not the truth.
 #
-# Which score is best, on how much data, and why? Study 2 measures it. The next chapter,
+# Which score is best, on how much data, and why? [Study 2](studies/02_additive_or_multiplicative.ipynb) measures it. The next chapter,
 # [multi-head attention](03_multi_head_attention.ipynb), gives attention several heads.
 
 # %% [markdown] slideshow={"slide_type": "skip"}
