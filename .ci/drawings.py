@@ -1,4 +1,4 @@
-"""Draw everything that `helpers.diagrams` can draw, measure it, and lay it on one sheet: build/look/drawings.png."""
+"""Draw everything that the two modules of drawings can draw, measure it, lay it on one sheet: build/look/drawings.png."""
 
 import itertools
 import sys
@@ -16,6 +16,7 @@ from matplotlib.patches import FancyArrowPatch, Patch
 from matplotlib.text import Text
 
 from helpers import diagrams as draw
+from helpers import model_diagrams as models
 
 BUILD = Path(__file__).resolve().parents[1] / "build" / "look"
 WIDEST, SMALLEST = 864, 8.0  # pixels at 100 dpi, points
@@ -38,21 +39,21 @@ GALLERY = {
     "mask_gallery": lambda: draw.mask_gallery([*WORDS[:4], "<PAD>"]),
     "late_mask": lambda: draw.late_mask(Q @ K.T, ["the", "cat", "sat"]),
     "blocks": draw.blocks,
-    "recurrent_network": lambda: draw.recurrent_network(WORDS),
-    "recurrent_network, long": lambda: draw.recurrent_network([*WORDS, "again", "<EOS>"], cell="GRU"),
-    "encoder_decoder": lambda: draw.encoder_decoder(WORDS, [*WRITTEN[1:], "tabemasu"]),
-    "bahdanau_step": lambda: draw.bahdanau_step(WORDS, WEIGHTS, "wa", "sakana"),
-    "luong_step": lambda: draw.luong_step(WORDS, WEIGHTS, "wa", "sakana"),
-    "luong_step, not fed": lambda: draw.luong_step(WORDS, WEIGHTS, "wa", "sakana", input_feeding=False),
+    "recurrent_network": lambda: models.recurrent_network(WORDS),
+    "recurrent_network, long": lambda: models.recurrent_network([*WORDS, "again", "<EOS>"], cell="GRU"),
+    "encoder_decoder": lambda: models.encoder_decoder(WORDS, [*WRITTEN[1:], "tabemasu"]),
+    "bahdanau_step": lambda: models.bahdanau_step(WORDS, WEIGHTS, "wa", "sakana"),
+    "luong_step": lambda: models.luong_step(WORDS, WEIGHTS, "wa", "sakana"),
+    "luong_step, not fed": lambda: models.luong_step(WORDS, WEIGHTS, "wa", "sakana", input_feeding=False),
     "split_heads": lambda: draw.split_heads(["the", "cat", "sat"]),
     "split_heads, four": lambda: draw.split_heads(WORDS[:4], 8, 4, torch.eye(4).expand(4, 4, 4)),
-    "three_attentions": lambda: draw.three_attentions(WORDS[:3], WRITTEN[:4]),
-    "transformer_map": lambda: draw.transformer_map({part: "4.2" for part in SECTIONS}, num_layers=2),
-    "cache_step": lambda: draw.cache_step(WRITTEN),
-    "two_models": lambda: draw.two_models("flycatcher", 5),
-    "leak_path": lambda: draw.leak_path("flycatcher", 5),
-    "leak_path, half mended": lambda: draw.leak_path("flycatcher", 5, masked=("cross",)),
-    "leak_path, mended": lambda: draw.leak_path("flycatcher", 5, masked=("cross", "encoder")),
+    "three_attentions": lambda: models.three_attentions(WORDS[:3], WRITTEN[:4]),
+    "transformer_map": lambda: models.transformer_map({part: "4.2" for part in SECTIONS}, num_layers=2),
+    "cache_step": lambda: models.cache_step(WRITTEN),
+    "two_models": lambda: models.two_models("flycatcher", 5),
+    "leak_path": lambda: models.leak_path("flycatcher", 5),
+    "leak_path, half mended": lambda: models.leak_path("flycatcher", 5, masked=("cross",)),
+    "leak_path, mended": lambda: models.leak_path("flycatcher", 5, masked=("cross", "encoder")),
 }
 
 

@@ -18,7 +18,8 @@ A name lives in the module it is imported from. Arrows go one way, from the bott
     collect            attention weights out of any module                       3
     analysis           entropy, distance, intervals, leaks                       1, 5
     plots              charts and heat maps                                      -
-    diagrams           the drawings                                              -
+    diagrams           the drawings of attention, and what drawings are made of  -
+    model_diagrams     the drawings of whole models                              -
     bertviz_views      BertViz made safe, weights as files                       -
     playground         attention and models to play with, running in the page    3, 4, 5
     checks             the exercise checkers                                     -

@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import pytest
 import torch
 
-from helpers import diagrams, plots
+from helpers import diagrams, model_diagrams, plots
 
 
 @pytest.fixture(autouse=True)
@@ -24,10 +24,23 @@ def words(ax):
 
 
 def test_every_drawing_is_in_the_gallery():
-    public = {
-        n for n, f in vars(diagrams).items() if getattr(f, "__module__", "") == "helpers.diagrams" and n.islower()
+    own = [(n, f) for module in (diagrams, model_diagrams) for n, f in vars(module).items()]
+    public = {n for n, f in own if "diagrams" in (getattr(f, "__module__", None) or "") and n.islower()}
+    primitives = {
+        "canvas",
+        "label",
+        "box",
+        "grid",
+        "blank",
+        "arrow",
+        "chain",
+        "operation",
+        "badge",
+        "frame",
+        "brace",
+        "layer",
+        "tensor",
     }
-    primitives = {"canvas", "label", "box", "grid", "blank", "arrow", "chain", "operation", "badge", "frame", "brace"}
     drawn = {name.split(",")[0] for name in drawings.GALLERY}
     assert {name for name in public - primitives if not name.startswith("_")} == drawn and len(drawn) == 15
 
@@ -79,24 +92,24 @@ def test_a_late_mask_leaves_rows_that_miss_something():
 
 
 def test_the_cache_counts():
-    written = words(diagrams.cache_step(["a", "b", "c"]))
+    written = words(model_diagrams.cache_step(["a", "b", "c"]))
     assert written.count("again") == 6 and written.count("read") == 4 and written.count("new") == 6
     assert "computes 9 vectors in each layer,\n6 of them again" in written
 
 
 def test_the_leak_is_red_until_both_places_are_masked():
     def red(masked):
-        ax = diagrams.leak_path("flycatcher", 5, masked)
+        ax = model_diagrams.leak_path("flycatcher", 5, masked)
         return sum(matplotlib.colors.to_hex(p.get_edgecolor()) == diagrams.WRONG for p in ax.patches)
 
     assert red(()) == red(("cross",)) == red(("encoder",)) > 4
     assert red(("cross", "encoder")) == 1  # the letter itself
     with pytest.raises(ValueError, match=r"masked names \['decoder'\]; the places are 'cross' and 'encoder'"):
-        diagrams.leak_path("flycatcher", 5, ("decoder",))
+        model_diagrams.leak_path("flycatcher", 5, ("decoder",))
 
 
 def test_the_map_names_its_sections_and_refuses_an_unknown_part():
-    ax = diagrams.transformer_map({part: f"9.{i}" for i, part in enumerate(drawings.SECTIONS)}, num_layers=6)
+    ax = model_diagrams.transformer_map({part: f"9.{i}" for i, part in enumerate(drawings.SECTIONS)}, num_layers=6)
     assert {f"9.{i}" for i in range(len(drawings.SECTIONS))} <= set(words(ax)) and "6 × decoder layer" in words(ax)
     with pytest.raises(ValueError, match="sections names 'attic'; the parts are tokens"):
-        diagrams.transformer_map({"attic": "1"})
+        model_diagrams.transformer_map({"attic": "1"})

@@ -182,6 +182,7 @@ ELSEWHERE = {
     "start",
     "plots",
     "diagrams",
+    "model_diagrams",
     "bertviz_views",
     "playground",
 }  # have tests of their own

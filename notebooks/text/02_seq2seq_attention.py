@@ -65,7 +65,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from helpers import analysis, diagrams, plots, translation
+from helpers import analysis, model_diagrams, plots, translation
 from helpers.analysis import bootstrap_interval
 from helpers.attention import scaled_dot_product_attention
 from helpers.classic_attention import AdditiveAttention, MultiplicativeAttention
@@ -86,7 +86,7 @@ print("PyTorch", torch.__version__)
 # The network of 2014, which this chapter starts from and mends:
 
 # %% tags=["encoder-decoder"]
-diagrams.encoder_decoder(["the", "cat", "sleeps"], ["neko", "wa", "ne", "masu"])
+model_diagrams.encoder_decoder(["the", "cat", "sleeps"], ["neko", "wa", "ne", "masu"])
 show("An encoder hands one vector, the bottleneck, to a decoder that writes four words.")
 
 # %% [markdown] slideshow={"slide_type": "slide"}
@@ -190,7 +190,7 @@ print(en.tokens(data["train"][0][0]))
 # carries along a **state**, a vector $h$ that each word changes.
 
 # %% tags=["recurrent"]
-diagrams.recurrent_network(["the", "cat", "ate", "the", "egg", "."])
+model_diagrams.recurrent_network(["the", "cat", "ate", "the", "egg", "."])
 show("A recurrent cell as a loop and, unrolled, once for each of six words, handing on its state.")
 
 # %% [markdown]
@@ -418,7 +418,7 @@ show("Exact match of the model with one vector falls as sentences get longer.")
 
 # %% tags=["bahdanau"]
 SHOWN = ["the", "cat", "ate", "the", "egg"]
-diagrams.bahdanau_step(SHOWN, [0.05, 0.05, 0.1, 0.1, 0.7], "wa", "tamago")
+model_diagrams.bahdanau_step(SHOWN, [0.05, 0.05, 0.1, 0.1, 0.7], "wa", "tamago")
 show("One step of Bahdanau's decoder: the state before the step asks, and the context enters the GRU.")
 
 # %% [markdown]
@@ -631,7 +631,7 @@ print("general with W = I is dot; concat is additive; dot is chapter 1's attenti
 # which gives the logits.
 
 # %% tags=["luong"]
-diagrams.luong_step(SHOWN, [0.05, 0.05, 0.1, 0.1, 0.7], "wa", "tamago")
+model_diagrams.luong_step(SHOWN, [0.05, 0.05, 0.1, 0.1, 0.7], "wa", "tamago")
 show("One step of Luong's decoder: the state after the step asks; a dashed arrow feeds the next step.")
 
 # %% [markdown]

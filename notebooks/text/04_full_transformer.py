@@ -65,7 +65,16 @@ import warnings
 from torch import nn
 from torch.nn import functional as F
 
-from helpers import analysis, bertviz_views, diagrams, layers, plots, transformer, translation
+from helpers import (
+    analysis,
+    bertviz_views,
+    diagrams,
+    layers,
+    model_diagrams,
+    plots,
+    transformer,
+    translation,
+)
 from helpers.attention import MultiHeadAttention, causal_mask, masked_softmax, padding_mask
 from helpers.data import load_parallel
 from helpers.layers import FeedForward, sinusoidal_encoding
@@ -91,7 +100,7 @@ warnings.filterwarnings("ignore", "enable_nested_tensor")  # nn.Transformer, abo
 # %% tags=["transformer-map"]
 SECTIONS = {"tokens": "4.1", "embedding": "4.2", "encoder layer": "4.3", "decoder layer": "4.4"}
 SECTIONS |= {"masks": "4.6", "final norm": "4.7", "output": "4.2", "decoding": "4.9"}
-diagrams.transformer_map(SECTIONS)
+model_diagrams.transformer_map(SECTIONS)
 show("Map: two stacks of layers; the encoder's output goes into every cross-attention.")
 
 # %% [markdown]
@@ -319,7 +328,7 @@ assert alike < 0.95 and size > 0.5  # after six layers neighbours still differ, 
 # query in each. See where the keys and values of the third come from.
 
 # %% tags=["three-attentions"]
-diagrams.three_attentions(["the", "bear", "swims", "."], ["<BOS>", "kuma", "wa", "oyogi"])
+model_diagrams.three_attentions(["the", "bear", "swims", "."], ["<BOS>", "kuma", "wa", "oyogi"])
 show("Three attentions: in cross-attention the keys and values come from the source.")
 
 # %% [markdown]
@@ -785,7 +794,7 @@ print("the first five rows are as before:", tuple(five.shape))
 # values in every layer are those of a step ago.
 
 # %% tags=["cache"]
-diagrams.cache_step(["<BOS>", "kuma", "wa", "oyogi", "masu"])
+model_diagrams.cache_step(["<BOS>", "kuma", "wa", "oyogi", "masu"])
 show("A decoding step: without a cache all is computed again, with one only the newest column.")
 
 # %% [markdown]

@@ -66,7 +66,7 @@ import matplotlib.pyplot as plt
 from torch import nn
 from torch.nn import functional as F
 
-from helpers import analysis, bertviz_views, diagrams, plots
+from helpers import analysis, bertviz_views, model_diagrams, plots
 from helpers import transformer as finished
 from helpers.attention import causal_mask, padding_mask
 from helpers.checks import miniformer_vs_fulltransformer as checks
@@ -357,7 +357,7 @@ print(f"{full_size:,} parameters, {full_size / mini_size:.1f} times MiniFormer's
 # causally masked as it should be, predicts it letter by letter.
 
 # %%
-diagrams.two_models("flycatcher", 5)
+model_diagrams.two_models("flycatcher", 5)
 show("MiniFormer reads the letters written so far; FullTransformer's encoder reads the whole word.")
 
 # %% [markdown]
@@ -428,7 +428,7 @@ show("Eight maps of cross-attention; in most a bright line runs one step right o
 # attends to the encoder's position of "l". The encoder was given the whole word, so the answer stands there.
 
 # %%
-diagrams.leak_path("flycatcher", 5)
+model_diagrams.leak_path("flycatcher", 5)
 show("In red, the way of the letter t: from the source through encoder and cross-attention.")
 
 # %% [markdown] slideshow={"slide_type": "subslide"}
@@ -478,7 +478,7 @@ assert half_loss < floor / 2 and leak is not None and leak.kind == "future"
 # position 3 has already taken in positions 4, 5 and 6. Hiding the later *positions* does not hide the later *letters*.
 
 # %%
-diagrams.leak_path("flycatcher", 5, masked=("cross",))
+model_diagrams.leak_path("flycatcher", 5, masked=("cross",))
 show("With the cross-attention masked, the letter t still travels inside the encoder.")
 
 # %% [markdown] slideshow={"slide_type": "subslide"}
