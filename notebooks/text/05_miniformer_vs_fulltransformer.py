@@ -102,7 +102,7 @@ print("flycatcher:", words["flycatcher"], "- among the test words:", "flycatcher
 # task at each position: given everything up to here, which letter is next? A word of ten letters is eleven questions,
 # the last one being "does it end here?".
 
-# %%
+# %% tags=["task"]
 vocabulary = Vocabulary.from_words(words)
 ids = vocabulary.encode("flycatcher")
 letters = vocabulary.tokens(ids)
@@ -129,7 +129,7 @@ print(tuple(train.shape), tuple(validation.shape), tuple(test.shape), V)
 # their **entropy**, $H = -\sum_c p_c \ln p_c$: 0 when one letter is certain, $\ln 27$ when 26 letters and the end are all
 # alike.
 
-# %%
+# %% tags=["reference"]
 def entropy_of(counts):
     shares = [count / sum(counts.values()) for count in counts.values()]
     return -sum(share * math.log(share) for share in shares)
@@ -146,7 +146,7 @@ assert math.isclose(uniform_loss, math.log(27))
 # **trigram** model looks at the last two, an **n-gram** model at the last $n-1$. What comes after "er" in the training
 # words, "." being the end?
 
-# %%
+# %% tags=["after-er"]
 endings = [word + "." for word in split.train]
 pairs = [(word[i : i + 2], word[i + 2]) for word in endings for i in range(len(word) - 2)]
 print(Counter(letter for pair, letter in pairs if pair == "er").most_common(6))
@@ -169,7 +169,7 @@ assert trigram.counts[("e", "r"), "d"] == 0 < trigram.probability(("e", "r"), "d
 # %% [markdown]
 # Now every order from 1 to 5. The validation words choose $k$; the test words, which nothing has seen, give the loss.
 
-# %%
+# %% tags=["ngrams"]
 best_ngram = {}
 for n, name in enumerate(["unigram", "bigram", "trigram", "4-gram", "5-gram"], start=1):
     models = [analysis.NGram(n, split.train, k) for k in (1, 2, 4, 8, 12, 16, 24, 32, 48, 64)]
@@ -215,7 +215,7 @@ assert (weights[0, 0, 3, 4:] == 0).all()
 # is a class of twenty lines, and it is the one that you train below.
 
 
-# %%
+# %% tags=["miniformer"]
 class MiniFormer(nn.Module):
     def __init__(self, vocab_size, d_model=32, num_heads=1, num_layers=1, d_ff=128, dropout=0.0):
         super().__init__()
@@ -287,7 +287,7 @@ print(f"test loss {evaluate(mini, test, next_letter_loss):.3f} nats")
 # for *every one* of them that it beats the trigram by 0.05 nats.
 
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["five-seeds", "nbval-ignore-output"]
 def train_more(make, seeds=(1, 2, 3, 4), **recipe):
     """Train models of a kind, one from each seed."""
     jobs = []
@@ -319,7 +319,7 @@ print("every seed beats the trigram by 0.05 nats; their mean is within 0.03 nats
 # A model that predicts the next letter can write: draw a letter from its probabilities, append it, ask again.
 
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["names", "nbval-ignore-output"]
 @torch.no_grad()
 def sample_names(model, number, temperature):
     tokens = torch.full((number, 1), vocabulary.bos_id, device=device)
@@ -356,7 +356,7 @@ print(f"{full_size:,} parameters, {full_size / mini_size:.1f} times MiniFormer's
 # Our task has only one sequence. So a beginner gives the word to both halves: the encoder reads it, and the decoder,
 # causally masked as it should be, predicts it letter by letter.
 
-# %%
+# %% tags=["two-models"]
 model_diagrams.two_models("flycatcher", 5)
 show("MiniFormer reads the letters written so far; FullTransformer's encoder reads the whole word.")
 
@@ -364,7 +364,7 @@ show("MiniFormer reads the letters written so far; FullTransformer's encoder rea
 # The code runs, the shapes are right, the loss falls. Train it with the same `fit`.
 
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["beginner", "nbval-ignore-output"]
 def beginners_loss(model, tokens):
     inputs, targets = tokens[:, :-1], tokens[:, 1:]
     logits = model(inputs, inputs)  # source: the word; target: the same word
@@ -394,14 +394,14 @@ print("less than a fiftieth of MiniFormer's, on test words that the model never 
 # really come first, and then the mean loss is their entropy (Gibbs' inequality: no other set does better). So the first
 # letter alone sets a floor, even for a model that gets everything else right for nothing.
 
-# %%
+# %% tags=["floor"]
 first_entropy = entropy_of(Counter(word[0] for word in split.test))
 asked = sum(len(word) + 1 for word in split.test)
 floor = first_entropy * len(split.test) / asked
 print(f"entropy of the first letters: {first_entropy:.4f} nats")
 print(f"the floor, spread over all letters and ends: {floor:.4f} nats a letter")
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["first-letter", "nbval-ignore-output"]
 seen = test[:, :-1]
 with torch.no_grad():
     both = {"MiniFormer": mini(seen), "FullTransformer": beginner(seen, seen)}  # logits, (N, T, V)
@@ -427,7 +427,7 @@ show("Eight maps of cross-attention; in most a bright line runs one step right o
 # In most maps a bright line runs one step right of the diagonal: the position that has read "f" and must predict "l"
 # attends to the encoder's position of "l". The encoder was given the whole word, so the answer stands there.
 
-# %%
+# %% tags=["leak-path"]
 model_diagrams.leak_path("flycatcher", 5)
 show("In red, the way of the letter t: from the source through encoder and cross-attention.")
 
@@ -435,7 +435,7 @@ show("In red, the way of the letter t: from the source through encoder and cross
 # One picture is an anecdote, and a picture makes you suspect. A **leak test** proves: change one letter, and see whether
 # an earlier output moves. In an honest model it cannot.
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["leak-test", "nbval-ignore-output"]
 leak = analysis.find_leak(lambda tokens: beginner(tokens, tokens), test[:50, :-1])
 print(leak)
 
@@ -464,7 +464,7 @@ def half_mended_loss(model, tokens):
 
 
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["half-mended", "nbval-ignore-output"]
 seed_everything(0)
 half_mended = Transformer(config).to(device)
 fit(half_mended, train, validation, half_mended_loss, epochs=12, **COPY_RECIPE)
@@ -477,7 +477,7 @@ assert half_loss < floor / 2 and leak is not None and leak.kind == "future"
 # It is not: less than half of the floor, and still a leak. The encoder attends in both directions, so its output at
 # position 3 has already taken in positions 4, 5 and 6. Hiding the later *positions* does not hide the later *letters*.
 
-# %%
+# %% tags=["leak-path-half"]
 model_diagrams.leak_path("flycatcher", 5, masked=("cross",))
 show("With the cross-attention masked, the letter t still travels inside the encoder.")
 
@@ -490,7 +490,7 @@ show("With the cross-attention masked, the letter t still travels inside the enc
 # the validation words.
 
 
-# %%
+# %% tags=["honest"]
 def honest_logits(model, inputs):
     past = causal_mask(inputs.size(1), inputs.device)
     return model(inputs, inputs, source_mask=past, memory_mask=past)
@@ -508,7 +508,7 @@ full = Transformer(honest_config).to(device)
 full_history = fit(full, train, validation, honest_loss, **FULL_RECIPE)
 print(f"test loss {evaluate(full, test, honest_loss):.3f} nats")
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["histories", "nbval-ignore-output"]
 leak = analysis.find_leak(lambda tokens: honest_logits(full, tokens), test[:50, :-1])
 print("leak:", leak)
 assert leak is None
@@ -540,7 +540,7 @@ fulls = [full, *train_more(lambda: Transformer(honest_config), loss=honest_loss,
 DEEP_RECIPE = {"loss": next_letter_loss, "epochs": 20, "lr": 5e-3, "weight_decay": 1.0}
 deeps = train_more(lambda: MiniFormer(V, 64, 4, 3, d_ff=256, dropout=0.2), (0, 1, 2, 3), **DEEP_RECIPE)
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["comparison", "nbval-ignore-output"]
 full_losses = [evaluate(model, test, honest_loss) for model in fulls]
 deep_losses = [evaluate(model, test, next_letter_loss) for model in deeps]
 rivals = {"MiniFormer": mini_losses, "decoder-only": deep_losses, "FullTransformer": full_losses}
@@ -559,7 +559,7 @@ for name in ("trigram", "5-gram"):
 # runs with the same seed read the words in the same order). If its interval excludes 0, it is more than the luck of the
 # seeds.
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["differences", "nbval-ignore-output"]
 intervals = {}
 for name in ("decoder-only", "FullTransformer"):
     intervals[name] = analysis.seed_interval([b - a for a, b in zip(mini_losses, rivals[name])])
@@ -591,7 +591,7 @@ def ngram_by_word(model):
     return torch.tensor([model.loss([word]) * (len(word) + 1) for word in split.test])
 
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["over-words", "nbval-ignore-output"]
 with torch.no_grad():
     of_mini = loss_by_word([model(seen) for model in minis])
     of_others = {"FullTransformer": loss_by_word([honest_logits(model, seen) for model in fulls])}
@@ -638,7 +638,7 @@ for name, (logits, _) in look("flycatcher").items():
 # Neither is sure: after "flyca" much can come, and "t" is among the likelier letters. Where in the word does each pay?
 # Take the loss letter by letter.
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["along", "nbval-ignore-output"]
 answers, along = torch.tensor(ids[1:], device=device), {}
 for name, (logits, _) in look("flycatcher").items():
     along[name] = F.cross_entropy(logits, answers, reduction="none").tolist()
@@ -664,7 +664,7 @@ assert all(max(losses[8:]) < losses[6] / 2 for losses in along.values())
 # MiniFormer has one head. FullTransformer's decoder has eight, two layers of four. Draw the row of "a" for *each* of
 # them, and below for the mean of the eight, which people often draw instead.
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["row-of-a", "nbval-ignore-output"]
 inside = look("flycatcher")
 mini_row, head_rows = inside["MiniFormer"][1][0, at_a], inside["FullTransformer"][1][:, at_a]
 rows = torch.stack([mini_row, *head_rows, head_rows.mean(0)])[:, : at_a + 1]  # (10, 6): what is visible
@@ -773,7 +773,7 @@ print({name: round(value, 4) for name, value in even_profile.items()})
 # the lowest to the highest of five seeds.
 
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["profiles", "nbval-ignore-output"]
 @torch.no_grad()
 def weights_of(model):
     if isinstance(model, MiniFormer):
@@ -855,7 +855,7 @@ counted[:, :4] = False
 print(int(counted.sum()), "queries count")
 print("from the fourth is removed:", edges("letter before")[0, 3, :5].int().tolist())
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["damage", "nbval-ignore-output"]
 damage = {}
 for which in ("own letter", "letter before", "random other"):
     changes = [change_without(model, edges(which, seed)) for seed, model in enumerate(minis)]
@@ -906,7 +906,7 @@ assert min(correlations) > 0.6
 # Two people compare two models. Each shuffles the words and splits them.
 
 
-# %%
+# %% tags=["bug-2"]
 def careless_split(words, seed):
     order = torch.randperm(len(words), generator=torch.Generator().manual_seed(seed)).tolist()
     shuffled = [words[i] for i in order]
@@ -925,7 +925,7 @@ print(len(train_a), len(test_a), len(train_b), len(test_b))
 #
 # </details>
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["bug-2-test", "nbval-ignore-output"]
 shared = len(set(test_a) & set(train_b)) / len(test_a)
 bonus = [evaluate(m, test, next_letter_loss) - evaluate(m, train, next_letter_loss) for m in minis]
 print(f"{shared:.0%} of A's test words were B's training words,")
@@ -941,7 +941,7 @@ assert not set(split.test) & (set(split.train) | set(split.validation))
 # A common way to report a loss: average the batches' mean losses.
 
 
-# %%
+# %% tags=["bug-3"]
 def reported_loss(batches):
     return sum(mean for mean, letters in batches) / len(batches)
 
