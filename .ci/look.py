@@ -27,9 +27,9 @@ AXE = {
     "runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]},
 }
 
-# Lines of BertViz that are drawn in an embedded view.
+# Lines of BertViz, or heads of a playground, that are drawn in an embedded view.
 ARCS = """() => [...document.querySelectorAll('iframe')].map(
-    f => f.contentDocument ? f.contentDocument.querySelectorAll('svg line').length : 0)"""
+    f => f.contentDocument ? f.contentDocument.querySelectorAll('svg line, #maps button').length : 0)"""
 SIDEWAYS = "() => document.documentElement.scrollWidth - window.innerWidth"
 TYPESET = "() => window.MathJax && MathJax.startup ? MathJax.startup.promise.then(() => true) : true"
 FORMULAS = "() => [document.querySelectorAll('.math').length, document.querySelectorAll('mjx-container').length]"

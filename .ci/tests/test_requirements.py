@@ -13,6 +13,7 @@ FILES = {
     for folder in (".ci", ".github", "data", "helpers", "notebooks/text")
 }
 OWN = {"helpers"} | {path.stem for folder in (".ci", "data") for path in FILES[folder]}
+OWN |= {path.parent.name for path in FILES["data"] if path.stem == "__init__"}
 ELSEWHERE = {"google"}  # Colab's own, asked for only there
 
 
