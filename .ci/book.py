@@ -158,7 +158,7 @@ def playground():
     for number, (path, index, view) in enumerate(playgrounds(), start=1):
         (SOURCE / f"playground-{number}.html").write_text(view, encoding="utf-8")
         name = re.search(r'<iframe title="([^"]*)"', view)[1]
-        name = f"Chapter {chapters.number(path)}" if name in ("Playground", "Attention") else name
+        name = called(path) if name in ("Playground", "Attention") else name
         before = next(c.source for c in chapters.read(path).cells[index - 1 :: -1] if c.cell_type == "markdown")
         text += (
             f"\n## {name}\n\n{relinked(before, path.parent)}\n\nFrom [chapter {chapters.number(path)}]({path.name}).\n\n"

@@ -91,7 +91,7 @@ print(prices["pear"], prices.get("pear-plum hybrid"))
 # meets every **key**. The better a key matches, the larger the **weight** of its **value** in the answer. (The box named
 # softmax comes in a moment.)
 
-# %% tags=["soft-lookup"]
+# %% tags=["picture", "soft-lookup"]
 fruits, hybrid = list(prices), [0.0, 2.0, 1.0]  # twice as much pear as plum
 diagrams.soft_lookup(hybrid, torch.eye(3), [1.0, 2.0, 4.0], fruits, query_name="hybrid")
 show("A query meets three keys; softmax turns scores into weights, which mix three values.")

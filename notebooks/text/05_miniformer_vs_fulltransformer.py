@@ -415,7 +415,7 @@ assert min(mini_losses) > floor > 10 * beginner_loss
 # chose. So the model does not predict; it looks. Where? Ask its cross-attention while it reads "flycatcher": rows are the
 # decoder's positions, columns the encoder's, one map for each head of each layer.
 
-# %% tags=["picture", "nbval-ignore-output"]
+# %% tags=["leak-maps", "nbval-ignore-output"]
 word = vocabulary.encode_batch(["flycatcher"], device)[:, :-1]  # (1, 11)
 read = vocabulary.tokens(word)
 with torch.no_grad():
