@@ -67,11 +67,6 @@ def tags(cell):
     return cell.metadata.get("tags", [])
 
 
-def slide_type(cell):
-    """Return a cell's slide type, "" if it continues the slide before it."""
-    return cell.metadata.get("slideshow", {}).get("slide_type", "")
-
-
 def has_picture(cell):
     """Say whether a cell has drawn a figure."""
     return cell.cell_type == "code" and any("image/png" in o.get("data", {}) for o in cell.outputs)

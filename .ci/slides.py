@@ -8,8 +8,6 @@ from the executed notebook, by a tag of the cell, each on a line of its own:
     {{code: tag}}    {{code: tag: first ... last}} its code without assertions; or from one line to another
     {{output: tag}}  {{output: tag: first ... last}}  what it printed
     {{view: tag}}                                  what moves in the page
-
-A chapter without such a file gets a deck by rule (`slides_by_rule.py`).
 """
 
 import ast
@@ -23,7 +21,6 @@ import textwrap
 import time
 
 import chapters
-import slides_by_rule
 from nbconvert.filters import strip_ansi
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
@@ -38,8 +35,11 @@ FORMULA = re.compile(r"```.*?```|`[^`\n]*`|\$\$(.+?)\$\$|\$([^$\n]+)\$", re.S)
 
 
 def written(path):
-    """Return where the deck of a chapter lies if somebody has written one."""
-    return DECKS / f"{path.stem[:2]}.md"
+    """Return where the deck of a chapter lies."""
+    found = DECKS / f"{path.stem[:2]}.md"
+    if not found.exists():
+        raise ValueError(f"{path.stem} has no deck: write .github/slides/{found.name}")
+    return found
 
 
 def cell_of(notebook, tag):
@@ -190,8 +190,6 @@ def slides(path, notebook):
 
 def deck(path, resources="files"):
     """Return a chapter's deck as an HTML page and the number of its slides."""
-    if not written(path).exists():
-        return slides_by_rule.deck(path, resources)
     notebook = chapters.read(path)
     parts = slides(path, notebook)
     name = html.escape(chapters.plain(notebook.cells[0].source.splitlines()[0]))
@@ -218,7 +216,7 @@ def write_resources(folder):
     for source in ("dist/reveal.css", "dist/reveal.js", "plugin/notes/notes.js", "plugin/markdown/markdown.js"):
         shutil.copy(reveal / source, folder)
     shutil.copy(chapters.mathjax(), folder / "mathjax.js")
-    for name in ("deck.css", "deck.js", "slides.css", "slides.js"):
+    for name in ("deck.css", "deck.js"):
         shutil.copy(HERE / name, folder)
     style = HtmlFormatter(style="a11y-high-contrast-light").get_style_defs("pre.code")
     (folder / "pygments.css").write_text(style, encoding="utf-8")

@@ -8,7 +8,6 @@ import slides
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAIAAAABCAYAAAD0In+KAAAAEUlEQVR4nGP4z8DwHwQZoAwAP9QF+xtDBFkAAAAASUVORK5CYII="  # 2 by 1
-WRITTEN = [path for path in chapters.chapters() if slides.written(path).exists()]
 
 
 def a_notebook():
@@ -27,7 +26,7 @@ def a_notebook():
     )
 
 
-@pytest.mark.parametrize("path", WRITTEN, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", chapters.chapters(), ids=lambda path: path.stem)
 def test_a_written_deck_finds_its_cells_has_25_to_32_slides_with_notes_and_asks_nothing_of_the_network(path):
     parts = slides.slides(path, chapters.read(path))
     assert 25 <= len(parts) <= 32
@@ -71,6 +70,13 @@ def test_what_is_not_there_fails_the_build_in_a_sentence_that_names_the_slide(te
     (tmp_path / "01.md").write_text(f"# One\n---\n## Two\n\n{text}\n", encoding="utf-8")
     with pytest.raises(ValueError, match=re.escape(f"01.md, slide 2: {message}")):
         slides.slides(chapters.chapters()[0], a_notebook())
+
+
+def test_a_chapter_without_a_deck_fails_the_build_in_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr(slides, "DECKS", tmp_path)
+    path = chapters.chapters()[0]
+    with pytest.raises(ValueError, match=f"{path.stem} has no deck: write .github/slides/01.md"):
+        slides.deck(path)
 
 
 def test_what_a_room_cannot_read_fails_the_build():
