@@ -10,6 +10,8 @@ from pathlib import Path
 
 import torch
 
+from helpers.common import check_tensor
+
 KINDS = ("encoder", "decoder", "cross")  # the order of BertViz's menu
 
 # What BertViz's page says, and what it says here: layers and heads count from 1, the menu shows what is seen first, the
@@ -51,6 +53,10 @@ def head_views(views, height=380):
             `heads`. With `"whole_model": True` it is BertViz's model view instead, every head of every layer as a small
             picture (Vig 2019, section 3.2).
         height: of the frame in pixels, until it has grown to what is in it.
+
+    Raises:
+        TypeError, ValueError: attention that is no list of weights (1, H, T_q, T_k), or tokens that are no strings or not
+            as many; names the argument.
     """
     from IPython.display import HTML
 
@@ -86,9 +92,15 @@ def _column(number, heading, arguments):
         arguments[name] = arguments[name] - 1 if name == "layer" else [head - 1 for head in arguments[name]]
     if whole_model:
         arguments.setdefault("display_mode", "light")
+    arguments = {name: value for name, value in arguments.items() if value is not None}
+    _check_view(arguments)
     arguments = {name: _rounded(value) for name, value in arguments.items()}
     draw = bertviz.model_view if whole_model else bertviz.head_view
     view = draw(**arguments, html_action="return", prettify_tokens=False).data
+    for name in arguments:
+        if name.endswith("tokens"):  # data, never markup: "</script>" would end BertViz's own
+            for token in {token for token in arguments[name] if "<" in token}:
+                view = view.replace(json.dumps(token), json.dumps(token).replace("<", "\\u003c"))
     view = re.sub(r"<script src=[^>]*></script>", "", view)  # require.js from the network
     view = re.sub(r"bertviz-[0-9a-f]{32}", f"bertviz-{number}", view)  # the random id would differ every time
     for theirs, ours in PATCHES.items():
@@ -98,6 +110,30 @@ def _column(number, heading, arguments):
         view = view.replace('"default_filter": "0"', f'"default_filter": "{first}"')
     style = "flex: 3; min-width: min(100%, 420px)" if whole_model else "flex: 1; min-width: min(100%, 340px)"
     return f"<div style='{style}'><b>{html.escape(heading)}</b>{view}</div>"
+
+
+def _check_view(arguments):
+    """Raise unless every attention is a list of layers (1, H, T_q, T_k) that fits its tokens."""
+    found = [name for name in arguments if name.endswith("attention")]
+    if not found:
+        raise ValueError("attention is missing: a list with one tensor a layer, (1, H, T_q, T_k)")
+    for name in found:
+        layers, kind = arguments[name], name.removesuffix("attention")
+        if not isinstance(layers, (list, tuple)) or not layers:
+            raise TypeError(f"{name} is {type(layers).__name__}; it must be a list with one tensor a layer")
+        queries, keys = {"cross_": ("decoder_", "encoder_")}.get(kind, (kind, kind))
+        for number, layer in enumerate(layers, start=1):
+            check_tensor(f"{name}, layer {number}", layer, "1, H, T_q, T_k")
+            if len(layer) != 1:
+                raise ValueError(f"{name}, layer {number}, holds a batch of {len(layer)}; a view shows one sequence")
+            for axis, side in ((2, queries), (3, keys)):
+                tokens = arguments.get(f"{side}tokens")
+                if not isinstance(tokens, (list, tuple)) or not all(isinstance(token, str) for token in tokens):
+                    raise TypeError(f"{side}tokens is {tokens!r}; it must be a list of strings")
+                if layer.size(axis) != len(tokens):
+                    raise ValueError(
+                        f"{side}tokens holds {len(tokens)} tokens; {name}, layer {number}, has shape {tuple(layer.shape)}"
+                    )
 
 
 def model_view(attention=None, tokens=None, height=500, **named):
@@ -134,6 +170,9 @@ def save_attention(path, attention, tokens):
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             json.dump(content, file)
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(temporary, 0o666 & ~mask)  # readable as any new file is, not for its writer alone
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)

@@ -1,8 +1,10 @@
 """What users of similar projects report as silently wrong: the right value, kept as a test."""
 
 import copy
+import json
 import math
 import pickle
+import re
 import threading
 import time
 
@@ -10,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+from helpers.bertviz_views import head_views, load_attention, save_attention
 from helpers.collect import collect_attention, collecting_attention
 from helpers.common import evaluating
 from helpers.data import load_parallel
@@ -173,3 +176,37 @@ def test_stop_reaches_every_model_within_a_batch():
         fit_all([job(0.05), job(0)])
     assert time.perf_counter() - start < 5  # the first alone would take three minutes
     assert threading.active_count() < 20
+
+
+WEIGHTS = [torch.full((1, 2, 3, 3), 1 / 3)]
+
+
+@pytest.mark.parametrize("arguments, says", [
+    ({"attention": {"layer": WEIGHTS[0]}, "tokens": list("abc")}, "attention is dict; it must be a list"),
+    ({"attention": [WEIGHTS[0].repeat(2, 1, 1, 1)], "tokens": list("abc")}, "attention, layer 1, holds a batch of 2"),
+    ({"attention": [WEIGHTS[0][0]], "tokens": list("abc")}, r"attention, layer 1 has shape \(2, 3, 3\)"),
+    ({"attention": WEIGHTS, "tokens": [1, 2, 3]}, r"tokens is \[1, 2, 3\]; it must be a list of strings"),
+    ({"attention": WEIGHTS, "tokens": "abc"}, "tokens is 'abc'; it must be a list of strings"),
+    ({"attention": WEIGHTS, "tokens": list("ab")}, "tokens holds 2 tokens"),
+    ({"cross_attention": WEIGHTS, "encoder_tokens": list("abc"), "decoder_tokens": list("ab")}, "decoder_tokens holds 2"),
+    ({"tokens": list("abc")}, "attention is missing"),
+])  # fmt: skip
+def test_a_view_names_what_is_wrong(arguments, says):
+    with pytest.raises((TypeError, ValueError), match=says):
+        head_views({"": arguments})
+
+
+def test_tokens_are_data_and_never_markup():
+    tokens = ["</script>", "$$", "<b>"]
+    page = head_views({"": {"attention": WEIGHTS, "tokens": tokens}}).data.replace("&quot;", '"').replace("&amp;", "&")
+    assert "\\u003c/script>" in page and "\\u003cb>" in page and '"$$"' in page
+    assert json.loads(r'["\u003c/script>", "\u003cb>"]') == ["</script>", "<b>"]
+    assert len(re.findall(r"<script\b", page)) == page.count("</script>")
+
+
+def test_saved_weights_can_be_read_by_others(tmp_path):
+    path, plain = tmp_path / "weights.json", tmp_path / "plain.txt"
+    save_attention(path, WEIGHTS, list("abc"))
+    plain.write_text("", encoding="utf-8")
+    assert path.stat().st_mode == plain.stat().st_mode
+    assert torch.equal(load_attention(path)[0][0], WEIGHTS[0][0])
