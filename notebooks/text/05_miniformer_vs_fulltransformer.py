@@ -157,8 +157,9 @@ print(Counter(letter for pair, letter in pairs if pair == "er").most_common(6))
 #
 # $$p(c \mid h) = \frac{\text{count}(h, c) + k \, p(c \mid h')}{\text{count}(h) + k}$$
 #
-# With few counts the shorter history decides, with many the counts do; $k$ says how many are many (MacKay and Peto 1995).
-# `analysis.NGram` is this formula. It has never seen a "d" after "er", and still gives it a chance.
+# With few counts the shorter history decides, with many the counts do; $k$ says how many are many. With no letter left
+# to drop, $p(c \mid h')$ is $1/27$. The form is that of MacKay and Peto (1995). `analysis.NGram` is this formula. It
+# has never seen a "d" after "er", and still gives it a chance.
 
 # %%
 trigram = analysis.NGram(3, split.train, k=8)
@@ -211,8 +212,8 @@ assert (weights[0, 0, 3, 4:] == 0).all()
 # %% [markdown]
 # Position 3 holds "y". It spreads its weight over `<BOS>`, "f", "l" and "y"; everything to the right gets exactly 0.
 #
-# The whole model adds one more norm and a linear map from 32 numbers to a score (*logit*) for each of the 29 symbols. It
-# is a class of twenty lines, and it is the one that you train below.
+# The whole model adds one more norm and a linear map from 32 numbers to a score (*logit*) for each of the 29 symbols.
+# It is a short class, and it is the one that you train below.
 
 
 # %% tags=["miniformer"]
@@ -255,7 +256,8 @@ print(f"MiniFormer == helpers' == PyTorch's, {mini_size:,} parameters")
 
 # %% [markdown]
 # Before training, check for a **leak**: does any output depend on what it must not see? `find_leak` changes one letter
-# after the other and looks whether an *earlier* output moves; then it removes padding and looks again.
+# after the other and looks whether an *earlier* output moves; then it removes padding and looks again. `None` means
+# that it found nothing on the words it was given.
 
 # %%
 leak = analysis.find_leak(mini, test[:20].cpu())
@@ -264,9 +266,10 @@ assert leak is None
 
 # %% [markdown] slideshow={"slide_type": "subslide"}
 # Now train. `fit` goes over the shuffled words again and again and keeps the weights of the epoch that did best on the
-# validation words. Two things work against learning the words by heart: *dropout* sets numbers to 0 at random in
-# training, *weight decay* shrinks the weights a little at each step. A weight decay of 1.0 is a hundred times the usual,
-# and on purpose: it acts through the learning rate, training is only 480 steps long, and the validation words chose it.
+# validation words. The learning rate rises to `lr` and falls to 0. Two things work against learning the words by heart:
+# *dropout* sets numbers to 0 at random in training, *weight decay* shrinks the matrices at each step, by the learning
+# rate times the decay: 1.0 here, where 0.01 is usual. That is on purpose: training is only 480 steps long, and the
+# validation words chose it.
 
 
 # %%
@@ -411,9 +414,9 @@ assert first["MiniFormer"] > first_entropy > 10 * first["FullTransformer"]
 assert min(mini_losses) > floor > 10 * beginner_loss
 
 # %% [markdown] slideshow={"slide_type": "subslide"}
-# FullTransformer pays less than a tenth of the floor. Nobody can *predict* the first letter of a word that somebody else
-# chose. So the model does not predict; it looks. Where? Ask its cross-attention while it reads "flycatcher": rows are the
-# decoder's positions, columns the encoder's, one map for each head of each layer.
+# FullTransformer pays less than a tenth of the floor. Nobody can be *sure* of the first letter of a word that somebody
+# else chose. So the model does not predict; it looks. Where? Ask its cross-attention while it reads "flycatcher": rows
+# are the decoder's positions, columns the encoder's, one map for each head of each layer.
 
 # %% tags=["leak-maps", "nbval-ignore-output"]
 word = vocabulary.encode_batch(["flycatcher"], device)[:, :-1]  # (1, 11)
@@ -444,7 +447,7 @@ assert leak is not None and leak.kind == "future" and leak.changed == leak.moved
 print("the leak test says:", leak.kind, "- the output just before the changed letter moved most")
 
 # %% [markdown] slideshow={"slide_type": "subslide"}
-# ### Mending it, first try
+# ### Mending the cross-attention
 #
 # The decoder looks ahead through the cross-attention. So hide the future there: let decoder position $i$ attend to
 # encoder positions $0..i$ only.
@@ -475,14 +478,14 @@ assert half_loss < floor / 2 and leak is not None and leak.kind == "future"
 
 # %% [markdown]
 # It is not: less than half of the floor, and still a leak. The encoder attends in both directions, so its output at
-# position 3 has already taken in positions 4, 5 and 6. Hiding the later *positions* does not hide the later *letters*.
+# position 3 has already taken in every later position. Hiding the later *positions* does not hide the later *letters*.
 
 # %% tags=["leak-path-half"]
 model_diagrams.leak_path("flycatcher", 5, masked=("cross",))
 show("With the cross-attention masked, the letter t still travels inside the encoder.")
 
 # %% [markdown] slideshow={"slide_type": "subslide"}
-# ### Mending it for good
+# ### Mending the encoder too
 #
 # The encoder must not see the future either. With both masks, position $i$ of every layer knows the letters $0..i$ and
 # nothing else. (What is left of the encoder is a second causal stack, which the decoder consults.) The honest task is
@@ -530,10 +533,10 @@ show("The network that is given the answer falls to almost 0; the other two end 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 5.5 The fair comparison
 #
-# **MiniFormer or FullTransformer: who spells better?** Same words, same split, no leak, each with a recipe chosen on the
-# validation words, five seeds each. And a third, with four seeds: the two differ in size *and* in structure, so if the
-# large one does not win, which of the two is to blame? A **decoder-only** model of FullTransformer's size tells them apart: MiniFormer's
-# class with width 64, four heads, three layers.
+# **MiniFormer or FullTransformer: who spells better?** Same words, same split, no leak, each with a recipe chosen on
+# the validation words, five seeds each. The two differ in size *and* in structure. If the large one does not win, which
+# of the two is to blame? A third model tells them apart, with four seeds: a **decoder-only** one of nearly
+# FullTransformer's size, MiniFormer's class with width 64, four heads, three layers.
 
 # %% tags=["nbval-ignore-output"]
 fulls = [full, *train_more(lambda: Transformer(honest_config), loss=honest_loss, **FULL_RECIPE)]
@@ -570,8 +573,9 @@ assert all(interval.mean > 0 for interval in intervals.values())
 # Ten and twelve times the parameters are not better, with an encoder or without. Both means lie above MiniFormer's; whether
 # an interval excludes 0 you see above, and it can depend on five more seeds.
 #
-# There is a second kind of luck: which 211 words happened to be the test. For that, compare **word by word**, and draw 211
-# words again and again out of the 211, with replacement (the *bootstrap*): how much does the mean difference move?
+# There is a second kind of luck: which 211 words happened to be the test. For that, compare **word by word**, and draw
+# 211 words again and again out of the 211, with replacement (the *bootstrap*). The interval holds the middle 95 per
+# cent of the mean differences.
 
 # %%
 def letter_losses(logits, targets):
@@ -614,7 +618,7 @@ print("over other words: MiniFormer beats the trigram; against the 5-gram nothin
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 5.6 Inside words like "flycatcher"
 #
-# **What does each model expect, and where does it look?** Stop both at the first "a": they have read "flyca". Both get the
+# **What does each model expect, and where does it look?** Stop both at the "a": they have read "flyca". Both get the
 # right letters as input, whatever they would have predicted themselves (*teacher forcing*).
 
 # %% tags=["nbval-ignore-output"]
@@ -651,8 +655,8 @@ ax.legend()
 show("Loss of both models at each letter of flycatcher; both peak at the second c.")
 
 # %% [markdown]
-# Both pay most at the same place: at the second "c", where "cat" is not yet over. For a reader of animal names "flycat"
-# might as well end there. After it they know the rest: "h", "e", "r" cost little.
+# Both pay most at the same place: at the second "c", right after "flycat". For a reader of animal names the word might
+# as well end there. From the "e" on no letter costs half as much.
 
 # %%
 assert all(max(range(11), key=losses.__getitem__) == 6 for losses in along.values())
@@ -674,9 +678,9 @@ plots.attention_heatmap(rows, names, read[: at_a + 1], 'The row of "a"', values=
 show("Ten rows of weights: MiniFormer, eight heads that all differ, and their mean, which is flat.")
 
 # %% [markdown]
-# MiniFormer looks at "c", the letter before. Some of the eight heads do so, too, and one of them *more* than MiniFormer
-# does. Their mean gives "c" less. A mean of eight is smaller than the largest by arithmetic: it is an average that no head
-# computes.
+# MiniFormer looks at "c", the letter before. One of the eight heads does so *more* than MiniFormer; others look
+# elsewhere. Their mean gives "c" less than MiniFormer does. A mean of eight is smaller than the largest by arithmetic:
+# it is an average that no head computes.
 
 # %%
 on_c = rows[:, at_a - 1]
@@ -685,8 +689,8 @@ assert on_c[1:9].max() > on_c[0] > on_c[9]
 print("on 'c': some head of the eight > MiniFormer's head > the mean of the eight")
 
 # %% [markdown] slideshow={"slide_type": "subslide"}
-# Words like "flycatcher": the same place in a word that was in training, and in one that ends where "flycatcher" begins.
-# How much weight does each head give to the letter before, at "cat" in "gnatcatcher" and at "fly" in "greenfly"?
+# Words like "flycatcher": two that were in training. One shares its end, the other ends with its beginning. How much
+# weight does each head give to the letter before, at the "a" of "gnatcatcher" and at the "l" of "greenfly"?
 
 # %% tags=["nbval-ignore-output"]
 places = {"flycatcher": "fly|ca", "gnatcatcher": "gnat|ca", "greenfly": "green|fl"}
@@ -698,8 +702,10 @@ for text, cut in places.items():
     print(f"{text:>20} at {cut[-1]}:   {mini_head:.2f} |", *(f"{weight:.2f}" for weight in heads))
 
 # %% [markdown]
-# Read it by columns: a head that looks at the letter before in one word tends to do so in the others. That is a habit of
-# the head, not of the word; section 5.7 measures it over all test words.
+# Read it by columns. At the "a" of "flycatcher" and of "gnatcatcher" the two letters are the same, and so, nearly, are
+# the weights of each head. At the "l" of "greenfly" the letters are others, and some heads do something else: in the
+# stored run 1.1 and 2.4 hardly look at the letter before in the upper rows, and hard in the last. One place does not
+# tell what a head does; section 5.7 measures over all test words.
 #
 # The same weights in BertViz's head view: queries on the left, keys on the right; the stronger a line, the larger the
 # weight. Point at a letter to see its lines alone; click on a colour to hide that head. (GitHub shows no moving parts.)
@@ -713,10 +719,11 @@ decoder = {"attention": full_attention["decoder"], "tokens": read}
 bertviz_views.head_views({"FullTransformer's decoder, two layers of four heads": decoder})
 
 # %% [markdown]
-# Better than looking is trying. The next view *is* two of the models: type a word, and everything is computed anew in the
-# page. Choose MiniFormer, cut an edge, switch its head off, and see what the next letter's probability does. Choose the
-# model that was given the answer, look at its cross-attention, then switch "with the answer" off: the bright line goes, and
-# so does the brilliance.
+# Better than looking is trying. The next view holds two models, MiniFormer and the one that was given the answer, with
+# their numbers rounded to 16 bits. Type a word, and everything is computed anew in the page. Choose MiniFormer, cut an
+# edge, switch its head off, and see what the next letter's probability does. Choose "given the answer", look at its
+# cross-attention, then let its encoder read "the letters so far": the bright line goes, and so does the brilliance.
+# (That does not make it the honest FullTransformer, which was trained that way and is not in the view.)
 
 # %% tags=["nbval-ignore-output"]
 models, cheats = {"MiniFormer": mini, "given the answer": beginner}, ["given the answer"]
@@ -769,8 +776,8 @@ even_profile = profile(even)
 print({name: round(value, 4) for name, value in even_profile.items()})
 
 # %% [markdown]
-# That is the reference point. Now the models: MiniFormer's head, each of FullTransformer's eight, and their mean map, from
-# the lowest to the highest of five seeds.
+# That is the reference point. Now the models: MiniFormer's head, FullTransformer's eight, measured one by one and then
+# averaged, and their mean map. Each range goes from the lowest to the highest of five seeds.
 
 
 # %% tags=["profiles", "nbval-ignore-output"]
@@ -792,10 +799,10 @@ for who, of_seeds in profiles.items():
     print(f"{who:27}", *(f"{name} {values[0]:.2f}-{values[-1]:.2f}" for name, values in ranges.items()))
 
 # %% [markdown]
-# *MiniFormer looks hard at the letter before*: true, about twice what an even head gives. *FullTransformer spreads out*:
-# true for where the weight goes, the letter before gets less of it. Not true for how sharply its heads look: one by one
-# they are on average *less* even than MiniFormer's. Only the mean map is flatter. (That a mean of maps has at least the
-# mean of their entropies is a theorem; how much more, is the finding.)
+# *MiniFormer looks hard at the letter before*: true, about twice what an even head gives. *FullTransformer spreads
+# out*: true for where the weight goes, the letter before gets less of it. Not true for how sharply its heads look:
+# measured one by one they are, on average over the eight, *less* even than MiniFormer's. Only the mean map is flatter.
+# (That a mean of maps has at least the mean of their entropies is a theorem; how much more, is the finding.)
 
 # %%
 mini_p, head_p, mean_p = profiles.values()
@@ -888,18 +895,19 @@ assert min(correlations) > 0.6
 #
 # Whether attention explains is disputed. Jain and Wallace (2019) found other weights that give nearly the same
 # predictions, and weights that hardly correlate with gradients. Wiegreffe and Pinter (2019) answered that such weights
-# must be *trained* to count, and that frozen even weights are the fair baseline. Serrano and Smith (2019) erased weights,
-# as you just did, and found the largest ones often, but not always, the ones that matter. All three looked at recurrent
-# classifiers.
+# must be *trained* to count, and that a model with frozen even weights shows whether a task needs attention at all.
+# Serrano and Smith (2019) erased weights, as you just did, and found their size a noisy sign of what matters. All three
+# looked mostly at recurrent classifiers.
 #
-# > **Remember.** A large weight is a hint, an intervention is evidence. Here the hint is right, except where the same
-# > letter also comes by another way.
+# > **Remember.** A large weight is a hint, an intervention is evidence. Here the hint is right for the letter before,
+# > and promises too much for the own letter.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 5.9 Bug clinic
 #
-# Four bugs that ran, gave numbers of the right shape, and were believed. The first you know: **the answer in the input**
-# (5.3), proved by `find_leak`. Find each of the others before you open the fold.
+# Four bugs that ran, gave numbers of the right shape, and were believed. The first you know: **the answer in the
+# input** (5.3), proved by `find_leak`. Find each of the others before you open the fold, and before you read on: the
+# cell below a fold is the test, and it tells.
 #
 # ### Bug 2: which words were these tested on?
 #
@@ -1150,8 +1158,8 @@ checks.check_paired_interval(paired_interval)
 # - A loss needs a reference: ignorance, counting, the entropy of what cannot be known.
 # - A loss that is too good is a finding about the input. Hiding positions does not hide what other positions have already
 #   taken in; a leak test tells.
-# - A comparison needs the same words, the same split, several seeds, and the interval of the difference. Here a model
-#   twelve times larger bought nothing, with an encoder or without.
+# - A comparison needs the same words, the same split, several seeds, and the interval of the difference. Here ten to
+#   twelve times the parameters bought nothing, with an encoder or without.
 # - A mean over heads is not a head. Pictures give impressions; profiles over all words and seeds give numbers.
 # - To learn what an edge does, remove it, and look at the whole prediction.
 
@@ -1192,7 +1200,7 @@ print(f"test loss: MiniFormer {mini_mean}, FullTransformer {full_mean}, trigram 
 #
 # - Vaswani et al. 2017, *Attention Is All You Need*: sections 3.1 (encoder and decoder), 3.2.3 (three uses of attention),
 #   5.4 (dropout).
-# - MacKay and Peto 1995, *A Hierarchical Dirichlet Language Model*: the smoothing of 5.1.
+# - MacKay and Peto 1995, *A Hierarchical Dirichlet Language Model*: the form of the smoothing in 5.1.
 # - Efron and Tibshirani 1993, *An Introduction to the Bootstrap*, section 13.3: the interval of 5.5.
 # - Vig 2019, *A Multiscale Visualization of Attention in the Transformer Model*: BertViz.
 # - Jain and Wallace 2019, *Attention is not Explanation*; Wiegreffe and Pinter 2019, *Attention is not not Explanation*;
