@@ -5,8 +5,8 @@
 #
 # The paper describes several small attentions side by side. PyTorch holds one packed matrix and cuts it up. In this
 # chapter you go from either to the other by hand and get every head's weights out of a model. Then you train a model
-# that decides between *is* and *are*, find the head that looks at the subject, and cut the connection to see whether
-# the answer depends on it.
+# that decides between *is* and *are*, find the heads that look at the subject, and
+# cut the connection to see whether the answer depends on it.
 
 # %% [markdown]
 # | | |
@@ -101,7 +101,8 @@ plots.show("Q, K and V are cut into two slices; each attends; the results are jo
 #
 # $h$ is the number of heads. $W_i^Q$, $W_i^K$ and $W_i^V$ belong to head $i$; they turn vectors of width `d_model` into
 # narrow ones, of width `head_dim = d_model / h`. $\operatorname{Concat}$ puts the results side by side. $W^O$, the
-# **output projection**, mixes them. With two heads there are $3 \cdot 2 + 1 = 7$ matrices. Now look at what PyTorch has.
+# **output projection**, mixes them. With two heads there are $3 \cdot 2 + 1 = 7$ matrices. Now look at what PyTorch has, here for
+# width 4 and two heads.
 
 # %% tags=["two-matrices"]
 for name, parameter in nn.MultiheadAttention(4, 2, bias=False).named_parameters():
@@ -111,7 +112,7 @@ assert paper == sum(p.numel() for p in nn.MultiheadAttention(4, 2, bias=False).p
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # Two matrices instead of seven, and as many numbers. This table is the map of the next two sections; `T` is the number
-# of tokens.
+# of tokens. In the code `B` is the batch, `H` is $h$, and `D` is `head_dim`.
 #
 # | step | the paper | PyTorch |
 # |---|---|---|
@@ -325,7 +326,7 @@ for d_model, num_heads in ((4, 1), (8, 2), (16, 4), (24, 8)):
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 3.4 Corners that bite
 #
-# **What must you know before you swap one multi-head attention for another?** Three corners cost people days. In each
+# **What must you know before you swap one multi-head attention for another?** Here are three corners. In each
 # you compare `nn.MultiheadAttention` with `helpers`, with copied weights.
 
 # %%
@@ -367,8 +368,8 @@ print("last row of head 1, mask turned round:", wrong[1][0, 0, -1].detach())
 assert right[1][0, 0].triu(1).abs().max() == 0 and wrong[1][0, 0, -1].isnan().all()
 
 # %% [markdown]
-# The last token may see everything. Turned round, it may see nothing, and you get NaN. That is luck: most masks, turned
-# round, give numbers that look healthy.
+# The last token may see everything. Turned round, it may see nothing, and you get NaN. That is luck: the other rows still see
+# something, and their numbers look healthy.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # **Corner 3, a query that may see nothing.** There is no right answer. `helpers` gives zero weights, so the output is
@@ -388,15 +389,15 @@ for result in (with_weights, without, fast, ours):
 assert with_weights[:, 1].isnan().all() and ours.isfinite().all()
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# Same module, same mask: NaN with weights, a number without, NaN again where no gradients are tracked (section 3.6 says
-# why). Fill such rows before PyTorch sees them. The other corners in one table:
+# Same module, same mask: NaN with weights, a number without, NaN again where no gradients are tracked (there it takes a fused
+# route of its own; section 3.6 meets its like). Fill such rows before PyTorch sees them. The other corners in one table:
 #
 # | corner | what happens |
 # |---|---|
 # | two masks | `attn_mask` is about pairs, `key_padding_mask`, (B, T), about padded keys; a key must be allowed by both |
 # | `average_attn_weights` | `True` by default: the mean over heads, which no head computes |
 # | `batch_first` | `False` by default: (B, T, d_model) is read as (T, B, d_model), and tokens attend across the batch, without an error |
-# | dropout | acts on the weights after the softmax; the weights you get back are those, and their rows do not add up to 1 |
+# | dropout | in training it acts on the weights after the softmax; the weights you get back are those, and their rows do not add up to 1 |
 # | `kdim`, `vdim` | keys and values of another width cannot be packed: `in_proj_weight` is `None`, there are three matrices |
 #
 # > **Remember.** Before you trust a swap, compare with random biases, with masks, and with a second sequence in the batch.
@@ -428,8 +429,7 @@ for h in (1, 2, 4, 8):
 # the device and on the mask.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# **So what do heads buy?** One head has one softmax, so one pattern a query. Take the look-up of chapter 1: 8 pairs of a
-# key and a value, and a question. Now ask for *two* keys at once, and want both values, in order.
+# **So what do heads buy?** Take the look-up of chapter 1: 8 pairs of a key and a value, and a question. Now ask for *two* keys at once, and want both values, in order.
 
 # %% tags=["two-questions"]
 PAIRS, IDS = 8, 16
@@ -475,7 +475,7 @@ def two_loss(model, pairs, questions, answers):
 
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# > **Predict first.** Can one head of width 32 do it? It is as wide as two heads of 16 together. Decide, then run the
+# > **Predict first.** Can one head of width 32 do it? It is as wide as four heads of 8 together. Decide, then run the
 # > training: five seeds for one head, five for four.
 
 # %% tags=["nbval-ignore-output"]
@@ -501,12 +501,13 @@ for seed, (first, second) in enumerate(single.tolist()):
 # %% [markdown]
 # <details><summary>Why one head fails</summary>
 #
-# Its one row of weights has to serve both questions. If it looks at both pairs alike, their values come back mixed, and a
+# One head has one softmax, so one row of weights, which has to serve both questions. If it looks at both pairs alike, their values come back mixed, and a
 # linear output cannot tell which was asked first. It learns to serve one question perfectly and guesses the other.
 #
 # "Linear" matters. Weights of 2/3 and 1/3, set by hand, keep the two values apart, and a network with a hidden layer reads
 # both (we tried: 0.99 and more). But training does not find that code: from scratch, one head with such a network serves
-# one question too (0.06 to 0.08 on five seeds). So the obstacle is learning, not the softmax.
+# one question too (0.06 to 0.08 on five seeds). So with a hidden layer the obstacle is learning,
+# not the softmax.
 #
 # </details>
 
@@ -535,7 +536,7 @@ with forbidden, torch.no_grad():
 
 # %% [markdown]
 # It takes a **fast path**: one fused operation does the whole layer, and no attention module is called. (PyTorch takes it
-# only for an even number of heads, with biases, ReLU or GELU, `batch_first`, and outside autocast; otherwise, and while
+# only for an even number of heads, with biases, ReLU or GELU, `batch_first`, and outside autocast, which is automatic mixed precision; otherwise, and while
 # gradients are tracked, it calls the modules.) So there are two obstacles: nobody asks for the weights, and on the fast
 # path nobody could.
 
@@ -573,7 +574,7 @@ for a, b in zip(by_hook, attention.values(), strict=True):
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # **Hugging Face** is where most people meet a Transformer. Its models hand out the weights themselves if you ask twice:
-# `attn_implementation="eager"` when the model is made, because the default computes no weights, and
+# `attn_implementation="eager"` when the model is made, because the default hands out no weights, and
 # `output_attentions=True` when it runs. Here is a tiny BERT, made from a configuration with random numbers, so nothing
 # is downloaded.
 
@@ -636,8 +637,8 @@ if WITH_NETWORK:
 print("With WITH_NETWORK = True you see heads of a model that has read English.")
 
 # %% [markdown]
-# > **Remember.** Weights do not lie around in a model. Ask before it runs, and keep it off the path that never makes
-# > them.
+# > **Remember.** Weights do not lie around in a model. Ask before it runs, and keep it off the path that never hands them
+# > out.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 3.7 A sentence classifier to look into
@@ -658,8 +659,8 @@ for number in range(5):
 
 # %% [markdown]
 # The subject is in capitals. An attractor is another noun whose number is not the subject's. The test has 400 sentences
-# of each number of attractors; two further sets have structures and nouns beside the subject that the models do not meet
-# in training. `<BOS>` marks the beginning of a sentence, `<EOS>` its end. The answer will be read at `<EOS>`.
+# of each number of attractors; two further sets go beyond training: one has new structures; in the other the nouns
+# beside the subject are such as training shows only alone. `<BOS>` marks the beginning of a sentence, `<EOS>` its end. The answer will be read at `<EOS>`.
 
 # %%
 vocabulary = Vocabulary.from_sentences(train.text)
@@ -697,7 +698,8 @@ for name, guess in guesses.items():
     print(f"{name:16}", *(f"{share:.3f}" for share in references[name]))
 
 # %% [markdown]
-# The columns are 0 to 4 attractors. Without attractors everything works. With two, the best is right in 0.78 of the
+# The columns are 0 to 4 attractors. Without attractors both rules are always right, and the regression in
+# 0.935 of the sentences. With two, the best is right in 0.78 of the
 # sentences; with four, all are far below the 0.5 of a coin. (The sentences are made so that counting singular and plural nouns tells nothing.)
 
 # %% [markdown] slideshow={"slide_type": "slide"}
@@ -744,13 +746,14 @@ fit(one_look, data["train"], data["validation"], **recipe)
 print("one look:", [f"{share:.3f}" for share in by_attractors(is_right(one_look))])
 
 # %% [markdown]
-# Better than the reference points, and not good. One look can ask "which word, at which place?". It cannot ask "which
+# Where there are attractors, this is better than every reference point. It is not good: with three, one answer in five is
+# wrong. One look can ask "which word, at which place?". It cannot ask "which
 # noun is the subject?", because that is not written on a noun: it depends on what stands before it. *The dogs* after
 # *near* or *that* are not the subject. So the nouns have to look around first, and only then can `<EOS>` choose.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# **Two looks.** Two layers of `nn.TransformerEncoder`. In the first, every word sees itself and the three words before
-# it, nothing else: a *sliding window*, as many large models have it in some of their layers (Beltagy, Peters and Cohan
+# **Two looks.** Two layers of `nn.TransformerEncoder`. In the first, every word sees itself, the three words before it
+# and `<BOS>`, nothing else: a *sliding window*, as many large models have it in some of their layers (Beltagy, Peters and Cohan
 # 2020, section 3.1). In the second, everything. So what `<EOS>` knows of a far word, it knows from one look in layer 2:
 # that is what makes the heads readable. (Without the window such models learn the task too, in three times the epochs. But
 # then the number travels by many ways, and the best head gives the subject anything from 0.2 to 0.9 of its weight, on five
@@ -857,7 +860,7 @@ plots.attention_heatmap(eos, HEADS, tokens, title, xlabel="word", ylabel="head")
 plots.show("Eight heads by the words of a sentence: those of layer 2 look at the subject.")
 
 # %% [markdown]
-# See the heads of layer 2: they agree on one word. Layer 1 cannot see so far. The same in BertViz: queries on the left,
+# See the heads of layer 2: they agree on one word. Layer 1 cannot see so far. The same in BertViz (Vig 2019): queries on the left,
 # keys on the right; point at `<EOS>`, click on a colour to hide a head. (GitHub shows no moving parts; the heat map shows
 # the same.)
 
@@ -892,12 +895,12 @@ plots.show("Weight on the subject: near 1 for layer 2, near 0 for layer 1 and an
 assert all(min(shares) > 0.6 for shares in curves["best head of layer 2"])  # every seed
 
 # %% [markdown]
-# A head of layer 2 gives the subject nearly all its weight, on every seed, and attractors do not distract it. That is a
+# A head of layer 2 gives the subject 0.93 of its weight and more, on every seed, and attractors do not distract it. That is a
 # *pattern*. Does the answer depend on it?
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# **Cut the edge.** Forbid `<EOS>`, in layer 2, to look at the subject, and leave everything else as it is: one `True` in
-# the mask of each sentence. PyTorch takes a mask for each sentence and head, (B · H, T, T). The **control** is the same
+# **Cut the edge.** Forbid `<EOS>`, in layer 2, to look at the subject, and leave everything else as it is: one more `True`
+# in each mask. PyTorch takes a mask for each sentence and head, (B · H, T, T). The **control** is the same
 # cut to another word, chosen at random; and a cut to an attractor shows whether *that* mattered.
 
 # %% tags=["nbval-ignore-output"]
@@ -944,12 +947,13 @@ for seed in range(5):
         assert effects[control][seed][0] < 0.05 and effects[control][seed][1] > 0.95
 
 # %% [markdown]
-# Without that one edge the models are right about as often as a coin: nothing else tells them the number. About half of
-# the answers turn, as they do when somebody starts to guess. Cut the edge to an attractor, and nothing moves.
+# Without that one edge four models are right about as often as a coin, and one less often (0.39): the edges that are left
+# do not tell them the number. Half of the answers turn, or a little more, as they do when somebody starts to guess. Cut
+# the edge to an attractor, and 0.001 moves at most.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# > **Predict first.** Now cut the edge to the subject in *one* head, the one that looks hardest. What will be left of the
-# > accuracy? Decide, then go on: the table cuts it in each head, and in all heads that give the subject more than half
+# > **Predict first.** Now cut the edge to the subject in *one* head. What will be left of the accuracy? Decide, then
+# > go on: the table cuts it in each head of layer 2 by itself, and in all heads that give the subject more than half
 # > of their weight.
 
 # %% tags=["one-head", "nbval-ignore-output"]
@@ -959,7 +963,7 @@ for seed, (model, weights) in enumerate(zip(models, on_subject)):
     print(f"seed {seed}: in head 1, 2, 3, 4, all {len(looking)}:", *(f"{right:.3f}" for right in cuts))
 
 # %% [markdown]
-# Of the 20 single cuts, 17 cost nothing, one 0.03, one 0.15 and one 0.34. (A head whose edge is cut does not fall silent: its
+# Of the 20 single cuts, 17 cost 0.002 or less, one 0.03, one 0.15 and one 0.34. (A head whose edge is cut does not fall silent: its
 # weights still add up to 1, so it looks elsewhere.) The others look at the same word. So "this head has a clear pattern"
 # and "this head is needed" are different sentences. The pattern belonged to the
 # layer; the use was found by cutting *all* the edges that carry it.
@@ -999,8 +1003,8 @@ def bug_1(x, num_heads=4):
 # %% [markdown]
 # <details><summary>The mistake</summary>
 #
-# `view` does not move an axis, it only counts anew. Here the first head gets the first $T \cdot D$ numbers in memory: all
-# the features of the first one or two tokens. Tokens mix into heads. First `view(B, T, num_heads, D)`, then
+# `view` does not move an axis, it only counts anew. Here the first head gets the first $T \cdot D$ numbers in memory: all features of
+# the first token and half of the second. Tokens mix into heads. First `view(B, T, num_heads, D)`, then
 # `transpose(1, 2)`.
 #
 # </details>
@@ -1024,7 +1028,7 @@ assert rows_stay_tokens(right_1) and not rows_stay_tokens(bug_1)
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### Bug 2
 #
-# The packed projection, taken apart. What is wrong with the names?
+# The packed projection, taken apart.
 
 
 # %%
@@ -1171,7 +1175,7 @@ def every_token_has_every_head(join):
 assert every_token_has_every_head(right_5) and not every_token_has_every_head(bug_5)
 
 # %% [markdown]
-# > **Remember.** Number the tokens, number the heads, change one thing and see what moves. Each takes three lines, and no
+# > **Remember.** Number the tokens, number the heads, change one thing and see what moves. Each takes a few lines, and no
 # > shape check replaces it.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
@@ -1441,7 +1445,7 @@ print(
 #    further ways.
 # 2. Heads cost no parameters and no multiplications in matrix products. Each buys one look.
 # 3. Biases, masks and empty rows are where right implementations differ silently.
-# 4. Attention weights have to be asked for before the model runs; fast paths never make them.
+# 4. Attention weights have to be asked for before the model runs; fast paths never hand them out.
 # 5. Where a head looks and what the answer needs are two questions. Measure the first against an even head, and the second
 #    by cutting edges, with a control.
 
@@ -1462,7 +1466,7 @@ print(
 # | even head | a head that spreads its weight over all tokens alike: the reference point for patterns |
 # | edge | what one query gets from one key; cut by a mask |
 # | total variation | share of probability that has to move to turn one distribution into another |
-# | sliding window | mask by which a word sees only its near predecessors |
+# | sliding window | mask by which a word sees only itself and its near predecessors |
 # | multi-query, grouped-query attention | all, or several, query heads share one head of keys and values |
 
 # %% [markdown] slideshow={"slide_type": "skip"}
