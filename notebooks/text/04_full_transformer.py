@@ -940,7 +940,7 @@ plots.outline_links(ax, gold[example])
 show("Heat map of the best head: content words are bright inside the gold frames.")
 
 # %% [markdown] slideshow={"slide_type": "subslide"}
-# See the content words look into their frames. **To look for yourself:** BertViz (Vig 2019) draws the weights of all heads as
+# See most content words look into their frames; particles and endings often look elsewhere. **To look for yourself:** BertViz (Vig 2019) draws the weights of all heads as
 # lines. Choose a layer, click a colour to switch a head off, point at a word. (GitHub shows no moving parts; the picture above
 # has the best head's weights.)
 
