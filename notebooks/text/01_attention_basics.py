@@ -15,8 +15,7 @@
 # | **You need** | Python, PyTorch tensors (shapes, `@`, broadcasting), and to have seen an `nn.Module` and a training loop |
 
 # %% [markdown]
-# The next cell finds the files of the series and chooses a device. It is the same in every chapter, and you need not
-# read it.
+# The next cell finds the files and chooses a device. You need not read it.
 
 # %% cellView="form" jupyter={"source_hidden": true} tags=["setup", "nbval-ignore-output"]
 # @title Setup, the same in every chapter: find the series or fetch it, name the device
@@ -126,8 +125,9 @@ assert values.min() < weights @ values < values.max()
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # **Where do queries, keys and values come from?** From the text itself. A **token** is one piece of text, here a word.
-# You carry these three through the chapter. Each is a vector of `d_model = 4` numbers, its **features**, chosen so that
-# you can read them. In a trained model they are learned.
+# You carry the three tokens of "the cat sat" through the chapter. Each is a vector of `d_model = 4` numbers, its
+# **features**, chosen so that you can read them. In a trained model they are learned. One row a token, they make the
+# matrix $X$.
 
 # %%
 tokens = ["the", "cat", "sat"]
@@ -186,7 +186,7 @@ assert torch.allclose(output_sat, torch.tensor([0.11, 3.79]), atol=5e-3)
 # ## 1.2 Scores, softmax, output
 #
 # **How do you do it for all tokens at once?** With matrices. The drawing holds the same three tokens. Find the row of
-# "sat" in every matrix: it is your pencil's.
+# "sat" in every matrix: it is your pencil's. ($\otimes$ is a matrix product.)
 
 # %% tags=["attention-steps"]
 diagrams.attention_steps(X, Q, K, V, tokens)
@@ -207,7 +207,7 @@ assert torch.allclose(weights.sum(dim=-1), torch.ones(3))
 
 # %% [markdown]
 # Last, row $i$ of the weights averages the rows of $V$. Three lines make a function. Its comments say `...` for any
-# axes in front: a **batch**, for example, is several sequences computed at once, a tensor of shape (B, T, d_model).
+# axes in front: a **batch**, for example, is B sequences computed at once, a tensor of shape (B, T, d_model).
 
 # %% tags=["attention-first"]
 def attention(Q, K, V):
@@ -295,8 +295,8 @@ torch.testing.assert_close(F.scaled_dot_product_attention(Q, K, V, scale=1.0), o
 # %% [markdown]
 # The **variance** of a list of numbers is the mean squared distance from their mean. A product of two independent random
 # entries, each of mean 0 and variance 1, has variance 1 too. The variances of independent terms add up. So $q \cdot k$
-# should have variance $d_k$, and their ratio should be near 1. (`seed_everything(0)` makes the random numbers the same each
-# time.)
+# should have variance $d_k$, and their ratio should be near 1. (`seed_everything(0)` makes the random numbers the same
+# each time.)
 
 # %% tags=["variance"]
 seed_everything(0)
@@ -307,9 +307,9 @@ for d_k in (1, 16, 256):
     print(f"d_k = {d_k:3}: variance of q·k divided by d_k is {ratio:.2f}")
 
 # %% [markdown]
-# Dividing the scores by $\sqrt{d_k}$ divides their variance by $d_k$: back to 1 at any width. What if you do not? Let four
-# scores grow, and watch the weights and their derivatives. A weight $w_i$ has the derivative $w_i (1 - w_i)$ with respect
-# to its own score, and $-w_i w_j$ with respect to another: in a one-hot row all of them are 0.
+# Dividing the scores by $\sqrt{d_k}$ divides their variance by $d_k$: back to 1 at any width. What if you do not? Let
+# four scores grow, and watch the weights and their derivatives. A weight $w_i$ has the derivative $w_i (1 - w_i)$ with
+# respect to its own score, and $-w_i w_j$ with respect to another: in a one-hot row all of them are near 0.
 
 # %% tags=["one-hot"]
 for factor in (1, 4, 16):  # √d_k for d_k = 1, 16, 256
@@ -326,7 +326,7 @@ assert weights.max() > 0.99 and largest < 1e-4
 # So does the gradient die? Not quite. A model learns queries and keys, not scores. The derivative of the score
 # $q \cdot k_j$ with respect to $q$ is $k_j$; with the scale it is $k_j / \sqrt{d_k}$. Whatever passes the softmax without
 # the scale arrives $\sqrt{d_k}$ times as large. Which of the two wins? Measure at the query: 500 random queries, 16 keys
-# for each, and the size of the gradient that each query gets.
+# for each, and the size of the gradient that each query gets (its length as a vector).
 
 # %%
 def gradients_at_queries(d_k, scaled, seed):
@@ -362,9 +362,9 @@ assert (runs[16][:, 1] > 2).all() and (runs[256][:, 1] < 0.5).all() and (runs[10
 assert (runs[1024][:, 2] > 0.7).all() and all((run[:, 3] < 0.22).all() for run in runs.values())
 
 # %% [markdown]
-# Surprised? Without the scale the *mean* gradient is larger, at every width. But at 256 the query in the middle gets less,
-# and at 1024 next to nothing: a tenth of the queries gets about five sixths of it all. The gradient does not die, it is
-# badly spread. Sort the queries of one seed and look.
+# Without the scale the *mean* gradient is larger, at every width. But at 256 the query in the middle gets
+# less, and at 1024 next to nothing: a tenth of the queries gets about five sixths of it all. The gradient does not die,
+# it is badly spread. Sort the queries of one seed.
 
 # %% tags=["gradients"]
 _, ax = plt.subplots(figsize=(7.5, 4))
@@ -388,15 +388,15 @@ assert 0.845 < weights[2, 1] < 0.855
 # %% [markdown]
 # "sat" gives "cat" 0.85 now instead of 0.94, and the plain call of PyTorch's function agrees with yours.
 #
-# > **Remember.** Wide queries make large scores, and large scores a one-hot softmax: without the scale most queries get
-# > no gradient and a few get far too much.
+# > **Remember.** Wide queries make large scores, and large scores a one-hot softmax: at width 1024 without the scale most
+# > queries get next to no gradient, and a few get far too much.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 1.4 Masks
 #
-# **How do you forbid a look?** A model that predicts the next word must not see it: a token may attend only to itself
-# and to what comes before. That is the **causal mask**. And sequences of different length that share a tensor are filled
-# up with a meaningless token, the **padding**, that nobody should attend to: the **padding mask**. A **mask** is a boolean
+# **How do you forbid a look?** A model that predicts the next word must not see it: a token may attend only to itself and
+# to what comes before. That is the **causal mask**. And sequences of different length that share a tensor are filled up
+# with a meaningless token, the **padding**, that nobody should attend to: the **padding mask**. A **mask** is a boolean
 # matrix, and `True` means "may attend".
 
 # %% tags=["mask-gallery"]
@@ -404,7 +404,7 @@ diagrams.mask_gallery(["the", "cat", "sat", "<PAD>"], padding="<PAD>")
 show("Four masks for 'the cat sat' and one padding token: none, causal, padding, and both together.")
 
 # %% [markdown]
-# In code: `tril` keeps the lower triangle with its diagonal. For padding take two sequences of **ids**, whole numbers
+# `tril` keeps the lower triangle with its diagonal. For padding take two sequences of **ids**, whole numbers
 # that stand for tokens; 0 is the padding. The axis of length 1 says "the same for every query": broadcasting fills it in.
 
 # %%
@@ -484,7 +484,7 @@ assert broken[1].isnan().all() and two_values.grad.isnan().all()
 
 # %% [markdown]
 # The convention of this series: such a query gets zero weights and a zero output. Fill with the lowest finite number
-# instead of $-\infty$, then set the forbidden weights to exactly 0. This is the complete function. It also takes a number
+# instead of $-\infty$, then set the forbidden weights to exactly 0. The complete function also takes a number
 # of queries, $T_q$, that differs from the number of keys, $T_k$.
 
 # %% tags=["attention"]
@@ -559,12 +559,12 @@ print("as it was:\n", self_attend(X), "\nshuffled:\n", self_attend(X[order]))
 torch.testing.assert_close(self_attend(X[order]), self_attend(X)[order])
 
 # %% [markdown]
-# This is called **permutation equivariance**. The proof takes three lines. Let the matrix $P$ shuffle rows, so that
-# $P^\top P$ is the identity.
+# This is called **permutation equivariance**. The proof takes three lines, for attention without a mask. (A causal mask
+# lets some order in.) Let the matrix $P$ shuffle rows, so that $P^\top P$ is the identity.
 #
 # - Queries, keys and values of $PX$ are the old ones, shuffled: $PQ$, $PK$, $PV$.
-# - The scores are $P Q (P K)^\top = P (Q K^\top) P^\top$: the old ones, rows and columns shuffled. The softmax treats every
-#   entry of a row alike, so the weights $A$ become $P A P^\top$.
+# - The scores are $P Q (P K)^\top = P (Q K^\top) P^\top$: the old ones, rows and columns shuffled. The softmax treats
+#   every entry of a row alike, so the weights $A$ become $P A P^\top$.
 # - The output is $P A P^\top P V = P\,(A V)$: the old one, shuffled.
 
 # %%
@@ -600,7 +600,7 @@ assert sinusoidal_encoding(1, 4).tolist() == [[0, 1, 0, 1]]  # sin 0 and cos 0
 torch.testing.assert_close(sinusoidal_encoding(50, 64), finished_layers.sinusoidal_encoding(50, 64))
 
 # %% [markdown]
-# **Why sines?** Two reasons. First, take the dot product of the encodings of positions $p$ and $r$. By
+# **Why sines?** First, take the dot product of the encodings of positions $p$ and $r$. By
 # $\sin a \sin b + \cos a \cos b = \cos(a - b)$ each pair of columns contributes $\cos((p - r)\,\omega_i)$. Only the
 # *distance* is left.
 
@@ -655,9 +655,9 @@ assert change > 0.1
 # %% [markdown]
 # Two other ways are common. **Learned positions** are a table with one trained vector a position (the paper tried them
 # too: table 3, row E). **Rotary positions** (Su et al. 2021) turn queries and keys instead of adding to the tokens, so
-# that only the distance enters the score; exercise 5 builds them.
+# that positions enter the score only as a distance; exercise 5 builds them.
 #
-# > **Remember.** Attention sees a set. Order exists only if you add it.
+# > **Remember.** Attention without a mask sees a set. Order exists only if you add it.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 1.6 Patterns
@@ -666,7 +666,8 @@ assert change > 0.1
 # al. (2019, section 3) found in a trained model, BERT, heads for the token before or after, heads that spread widely, and
 # many that look at special tokens such as separators. Here you make patterns only by *choosing* queries and keys:
 #
-# - **Local**: query and key are the position encoding. Near positions match best; the factor 4 sets how sharply.
+# - **Local**: query and key are the position encoding. Near positions match best; the factor 4 sets how sharply, as 2 and
+#   12 do below.
 # - **Global**: queries of zeros. All scores are 0, and all weights alike.
 # - **Halves**: one number a token, +1 in the first half and -1 in the second. Equal signs give a positive product.
 # - **Content**, "find the same word": each word gets a vector with a single 1, as the fruits did.
@@ -701,7 +702,7 @@ assert torch.allclose(patterns["content"][0, [0, 4]], torch.tensor(0.5), atol=0.
 # %% [markdown]
 # See how different four results of one formula look. In the last, "The" and "the" find each other.
 #
-# One number describes a row. The **entropy** of its weights is $-\sum_j w_j \ln w_j$, and $e^{\text{entropy}}$ is the
+# The **entropy** of a row of weights is $-\sum_j w_j \ln w_j$, and $e^{\text{entropy}}$ is the
 # **effective number of positions**: 8 if all eight tokens count alike, 1 if a single one counts.
 
 # %%
@@ -807,7 +808,7 @@ class SingleHeadAttention(nn.Module):
 
 
 # %% [markdown]
-# Then the block itself, in both orders, line by line as in the drawing.
+# Then the block, in both orders, as in the drawing.
 
 # %% tags=["block"]
 class Block(nn.Module):
@@ -854,7 +855,7 @@ for norm_first in (True, False):
 
 # %% [markdown]
 # What do the residual and the norm buy when you stack many blocks?
-# [Study 1](studies/01_why_a_deep_stack_trains.ipynb) takes 24 layers and takes them away.
+# [Study 1](studies/01_why_a_deep_stack_trains.ipynb) stacks 24 feed-forward layers, with and without each of the two.
 #
 # > **Remember.** Attention moves information between tokens, the feed-forward network computes inside each token, and the
 # > residual keeps a straight way open past both.
@@ -862,9 +863,9 @@ for norm_first in (True, False):
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 1.8 It learns
 #
-# **Does attention find queries and keys by itself?** Take the smallest task that needs it: the dictionary of section 1.1,
-# but learned. The model reads 8 pairs of a key and a value, then one of the keys as a question, and has to give its value.
-# Keys and values are ids from 0 to 15, drawn anew for every example, so that nothing can be learned by heart.
+# **Does attention find queries and keys by itself?** Take a small task that needs it: the dictionary of section 1.1, but
+# learned. The model reads 8 pairs of a key and a value, then one of the keys as a question, and has to give its value.
+# Keys and values are ids from 0 to 15, drawn anew for every example, so that no key's value can be learned by heart.
 
 # %% tags=["look-up-task"]
 PAIRS, IDS = 8, 16
@@ -954,7 +955,7 @@ show("One bright cell in every row, in the column whose key is the one asked for
 assert torch.equal(pairs[0, weights.argmax(dim=-1), 0], questions)  # looked at: the key asked for
 
 # %% [markdown]
-# See one bright cell in every row, where the key is the one asked for. The model has invented the dictionary look-up.
+# See one bright cell in every row: the key asked for. The model has learned the dictionary look-up.
 # Over 500 new examples:
 
 # %% tags=["nbval-ignore-output"]
@@ -1014,8 +1015,7 @@ for name, (by, kind) in variants.items():
     print(f"{name:27}", *[f"{share:.2f}" for share in accuracies[name]])
 
 # %% [markdown]
-# The same as a picture: one point a seed, a stroke for their mean, a dotted line for a guess among the eight values that
-# are present.
+# As a picture: one point a seed, a stroke for the mean, a dotted line for a guess among the eight values present.
 
 # %% tags=["controls"]
 title = "Attention finds the value; an average does not"
@@ -1032,9 +1032,8 @@ assert all(0.03 < share < 0.2 for shares in list(accuracies.values())[3:] for sh
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 1.9 Bug clinic
 #
-# **Would you notice?** Wrong attention code often runs, has the right shape, and even trains. Here are five wrong versions.
-# Find the mistake before you unfold the answer. Below each stands a small test that exposes it: it must fail on the wrong
-# version *and* pass on the right one.
+# **Would you notice?** Here are five wrong versions that run and return the right shape. Find the mistake before you
+# unfold the answer. Below each a small test exposes it: it must fail on the wrong version *and* pass on the right one.
 
 # %%
 def exposes(test, wrong, right):
@@ -1095,8 +1094,7 @@ print(tuple(bug_2(q, k, v).shape))
 # <details><summary>The mistake</summary>
 #
 # The sign: `mask * -1e9` pushes down what one *may* see. Every token but the last sees only its future. Write
-# `~mask * -1e9`, or better `masked_fill(~mask, ...)`. A model that is trained to predict the next word would simply read
-# that word off.
+# `~mask * -1e9`, or better `masked_fill(~mask, ...)`.
 #
 # </details>
 #
@@ -1176,7 +1174,7 @@ print(tuple(Bug4()(q).shape))
 #
 # </details>
 #
-# The test belongs in every project: after one backward pass every parameter has a gradient that is not zero. (One
+# The test belongs in every project: after one backward pass every parameter tensor has a gradient that is not zero. (One
 # exception: the bias of the keys. It adds the same number to all scores of a row, which no softmax notices.)
 
 # %%
@@ -1294,7 +1292,7 @@ check_padding_mask(padding_mask)
 # %% [markdown] slideshow={"slide_type": "skip"}
 # ### Exercise 3 · a sliding window (warm-up, 10 minutes)
 #
-# With a long text attention over everything gets expensive. Many models let a token see only the last few: itself and
+# With a long text, attention over everything gets expensive. Many models let a token see only the last few: itself and
 # the `width - 1` tokens before it. Write `sliding_window(length, width)`: boolean, (length, length), `True` = may attend.
 #
 # In: `3, 2` · out: `[[True, False, False], [True, True, False], [False, True, True]]`.
@@ -1322,8 +1320,8 @@ check_sliding_window(sliding_window)
 #
 # Press et al. (2022) drop the position encoding and *add* a number to each score instead: minus the distance between
 # query and key, times a slope. They call it ALiBi. Each head has a slope of its own, so some look far and some stay near.
-# Write `distance_bias(slopes, length)`: (H, length, length), with `slopes` of shape (H,). What is later than the query
-# gets $-\infty$, so that the bias is the causal mask too.
+# Write `distance_bias(slopes, length)` for H heads: (H, length, length), with `slopes` of shape (H,). What is later than
+# the query gets $-\infty$, so that the bias is the causal mask too.
 #
 # In: `slopes = tensor([0.5])`, `length = 3` · out: `[[[0, -inf, -inf], [-0.5, 0, -inf], [-1, -0.5, 0]]]`.
 #
@@ -1473,10 +1471,10 @@ print(f"{min(without_it):.2f} to {max(without_it):.2f} without")
 # ## What you now know
 #
 # 1. Attention is a soft dictionary: $\operatorname{softmax}(Q K^\top / \sqrt{d_k})\, V$, with the softmax over the keys.
-# 2. The scale keeps the scores at variance 1. Without it wide queries make a one-hot softmax, and the gradient goes to a
-#    few of them.
+# 2. The scale keeps the scores of random queries and keys at variance 1. Without it wide queries make a one-hot softmax,
+#    and the gradient goes to a few of them.
 # 3. A mask acts before the softmax. Whether it works is shown by the outputs that move, not by the weights.
-# 4. Attention sees a set; the position encoding adds the order.
+# 4. Attention without a mask sees a set; the position encoding adds the order.
 # 5. A block is attention and a feed-forward network, each with a residual connection and a layer norm, and yours equals
 #    PyTorch's.
 #

@@ -6,16 +6,18 @@
 # **Question.** Chapter 1 builds a block with three devices around its sublayers: a residual connection, a layer norm, and
 # the scale $\sqrt{d_k}$. What do they do that lets a deep stack learn, and which of them could a better start replace?
 #
-# **Design.** Part 1: stacks of 24 feed-forward layers. Residual or not, layer norm or not, small or large initial weights:
-# eight stacks, five seeds each, equal in size, data and steps, each with the better of two learning rates. Before
-# training: the size of the numbers, the size of the gradients, and how much of the input is still found at the top. After
-# training: the loss, beside two reference points. *Two controls*: large weights alone keep the gradient level (if that
-# were enough, they would train), and a plain stack that starts as the identity (if a residual were needed, it would not).
-# Part 2: the look-up of chapter 1 with and without the scale. *Control*: the same two starts made by the initial weights.
+# **Design.** Part 1: stacks of 24 feed-forward layers. Residual or not, layer norm or not, small or large initial
+# weights: eight stacks, five seeds each, equal in size, data and steps, each with the better of two learning rates.
+# Before training: the size of the numbers, the size of the gradients, and how much of the input is still found at the
+# top. After training: the loss, beside two reference points. *Two controls*: large weights alone keep the gradient level
+# (if that were enough, they would train), and a plain stack that starts as the identity (if a residual were needed, it
+# would not). Part 2: the look-up of chapter 1 with and without the scale. *Control*: the same two starts made by the
+# initial weights.
 #
-# **Answer.** A stack trains if, before the first step, its input still reaches the top and the gradient still reaches the
-# bottom. A level gradient alone is not enough. The residual gives both as long as the weights are small; layer norm makes
-# it bear large ones; an identity start gives both without either. The scale, too, is a matter of the start.
+# **Answer.** Of nine stacks the four train whose input still reaches the top before the first step. A level gradient
+# alone is not enough: eight have one, and four of these fail. The residual gives both as long as the weights are small;
+# layer norm makes it bear large ones; an identity start gives both without either. The scale, too, works through the
+# start.
 
 # %% [markdown]
 # | | |
@@ -213,9 +215,9 @@ show("Size by layer: level for most; with a residual and large weights it grows 
 
 # %% [markdown]
 # See the solid line that climbs on the right: a residual with large weights. Every layer adds about as much as there is
-# already, and over 24 layers the numbers grow a thousandfold. With layer norm in front of each sublayer they do not (each
-# layer adds the same amount, whatever has come before). So the residual is not free of tuning: it is the norm that frees
-# it.
+# already, and over 24 layers the numbers grow some thousandfold. With layer norm in front of each sublayer they stay
+# below 10 (each layer adds the same amount, whatever has come before). So the residual is not free of tuning: it is the
+# norm that frees it.
 
 # %%
 top_size = {kind: measured["size"][-1] for kind, measured in start.items()}
@@ -231,8 +233,8 @@ show("Gradient by layer: it falls by twelve orders of magnitude for the small pl
 
 # %% [markdown]
 # See the line that falls to the left: small weights, plain. Next to nothing is left for the first layers. This is the
-# well-known *vanishing gradient*. Every other stack is level, or nearly so: large weights alone keep the gradient, layer
-# norm alone does, and so does the residual.
+# well-known *vanishing gradient*. In every other stack the first layer gets about a third to six times what the last one
+# gets: large weights alone keep the gradient, layer norm alone does, and so does the residual.
 
 # %% tags=["nbval-ignore-output"]
 ratio = {kind: measured["gradient"][0] / measured["gradient"][-1] for kind, measured in start.items()}
@@ -252,10 +254,10 @@ draw_by_layer("found", "share of the input found", log=False)
 show("Without a residual the input is lost within ten layers; with one most of it is found at the top.")
 
 # %% [markdown]
-# See the left side. Whatever the weights, with norm or without, two fifths of the input are gone after one layer and nearly
-# all after ten: every ReLU throws half away, and random matrices mix up the rest. Only the identity keeps it. On the
-# right a copy of the input travels along, and the small weights disturb it little. Large weights drown it, unless a layer
-# norm keeps what each layer adds at one size.
+# See the left side. Whatever the weights, with norm or without, two fifths of the input are gone after one layer and
+# nearly all after ten: every ReLU throws half away, and random matrices mix up the rest. Only the identity keeps it. On
+# the right a copy of the input travels along, and the small weights disturb it little. Large weights drown it, unless a
+# layer norm keeps what each layer adds at one size.
 
 # %% tags=["nbval-ignore-output"]
 at_the_top = {kind: measured["found"][-1] for kind, measured in start.items()}
@@ -292,8 +294,8 @@ for name, losses in references.items():
 
 
 # %% [markdown]
-# Each stack gets 300 steps of Adam with two learning rates, and keeps the better one. A loss that is not finite would be
-# an error, not a result.
+# Each stack gets 300 steps of Adam with two learning rates, and keeps the better one, judged by the very losses printed
+# below. A loss that is not finite would be an error, not a result.
 
 # %%
 def train(kind, lr, seeds=SEEDS):
@@ -318,8 +320,8 @@ def train(kind, lr, seeds=SEEDS):
 
 
 # %% [markdown]
-# > **Predict first.** Nine stacks: which will beat "say the mean" by far? Bet on the gradients (section 2, second
-# > picture) or on what is found of the input (third picture). Decide, then go on.
+# > **Predict first.** You know from the first cell which stacks train. Will any do *far worse* than "say the mean"? Will
+# > any beat the best linear map on every seed? The pictures of section 2 help. Decide, then go on.
 
 # %% tags=["nbval-ignore-output"]
 trained = {}
@@ -345,9 +347,9 @@ show("Loss against the share found: the four stacks that find a third or more tr
 
 # %% [markdown]
 # See the two groups. Where at least a third of the input reaches the top, the loss comes down to the best linear map or
-# near it. Where less does, it stays near "say the mean", or far above it, where the numbers have exploded. The bet on the
-# gradient is lost: "large, plain" had a level gradient and learns next to nothing. And the residual is not the only way:
-# the identity start has none, and trains as well.
+# near it; "small, residual" falls below it on every seed. Where less does, it stays near "say the mean", or far above it,
+# where the numbers have exploded. The bet on the gradient is lost: "large, plain" had a level gradient and learns next to
+# nothing. And the residual is not the only way: the identity start has none, and trains too.
 
 # %%
 learned = ["small, residual", "small, both", "large, both", "identity, plain"]
@@ -357,12 +359,14 @@ assert all((trained[kind] > 0.75 * references["say the mean"]).all() for kind in
 assert trained["large, residual"].min() > 10
 
 # %% [markdown]
-# What this does not say: 300 steps are the beginning of training, and the task asks for little depth. A stack in which the
-# input is lost may learn after many more steps, or with a better start than the three tried here. Xiong et al. (2020) and
-# He et al. (2016) tell what the norm and the residual do in full-size models.
+# What this does not say: a loss near the best linear map needs no more than an input at the top and the matrix above it,
+# so most of the four have not yet shown what their layers can learn. No stack here keeps the input and loses the
+# gradient, so what the gradient does alone is not measured. 300 steps are the beginning of training, and the task asks
+# for little depth. A stack in which the input is lost may learn after many more steps, or with a better start than the
+# three tried here. Xiong et al. (2020) and He et al. (2016) tell what the norm and the residual do in full-size models.
 #
-# > **Remember.** A deep stack learns if its input reaches the top and the gradient reaches the bottom before the first
-# > step. The residual is the simplest way to have both, and the layer norm keeps it from growing.
+# > **Remember.** Ask before the first step whether the input reaches the top, and not only whether the gradient reaches
+# > the bottom. With small weights the residual gives both, and the layer norm makes it bear large ones.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 4. Is the scale a start, too?
@@ -482,7 +486,7 @@ assert abs(at_widths[True, 256] - at_widths[True, 16]) < 0.1
 assert at_widths[False, 256] > at_widths[False, 16] + 0.1
 
 # %% [markdown]
-# > **Remember.** The scale is a matter of the start: it makes the first softmax equally soft at every width.
+# > **Remember.** The scale works through the start: it makes the first softmax about equally soft at every width.
 
 # %% [markdown]
 # ## The study in one line
