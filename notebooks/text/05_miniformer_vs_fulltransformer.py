@@ -269,7 +269,8 @@ assert leak is None
 # validation words. The learning rate rises to `lr` and falls to 0. Two things work against learning the words by heart:
 # *dropout* sets numbers to 0 at random in training, *weight decay* shrinks the matrices at each step, by the learning
 # rate times the decay: 1.0 here, where 0.01 is usual. That is on purpose: training is only 480 steps long, and the
-# validation words chose it.
+# validation words chose it. What goes in is each word without its last id, what is asked for is the word without
+# `<BOS>`; `token_loss` returns the sum of the losses and the number of letters and ends, padding left out.
 
 
 # %%
@@ -523,8 +524,8 @@ show("The network that is given the answer falls to almost 0; the other two end 
 
 # %% [markdown]
 # No leak, and a loss within 0.08 nats of MiniFormer's. The curve of the network that is given the answer ends near 0,
-# the two honest ones end together, below the trigram. (The curves show the validation words, which are harder than the
-# test words. Compare losses on the same words only.)
+# the two honest ones ("honest" is FullTransformer with both masks) end together, below the trigram. (The curves show
+# the validation words, which are harder than the test words. Compare losses on the same words only.)
 
 # %% [markdown]
 # > **Remember.** Copying is not predicting. When a loss is too good, find out what the model can see before you believe
@@ -570,8 +571,8 @@ for name in ("decoder-only", "FullTransformer"):
 assert all(interval.mean > 0 for interval in intervals.values())
 
 # %% [markdown]
-# Ten and twelve times the parameters are not better, with an encoder or without. Both means lie above MiniFormer's; whether
-# an interval excludes 0 you see above, and it can depend on five more seeds.
+# Ten and twelve times the parameters are not better, with an encoder or without. Both means lie above MiniFormer's;
+# whether an interval excludes 0 you see above. In the stored run both do; with other seeds they need not.
 #
 # There is a second kind of luck: which 211 words happened to be the test. For that, compare **word by word**, and draw
 # 211 words again and again out of the 211, with replacement (the *bootstrap*). The interval holds the middle 95 per
@@ -872,11 +873,13 @@ for which in ("own letter", "letter before", "random other"):
 assert min(damage["letter before"]) > 3 * max(damage["random other"] + damage["own letter"])
 
 # %% [markdown]
-# For every seed, the letter before stands far off: here the largest weight does point at a cause. The own letter is the
+# For every seed, the letter before stands far off: here the large weight does point at a cause. The own letter is the
 # counter-example: it has a good part of the weight, and its edge changes little. A likely reason: the own letter also
 # arrives through the residual connection.
 #
-# Does the weight tell *query by query*? If it does, those with the largest weight on the letter before are changed most.
+# Does the weight tell *query by query*? If it does, those with the largest weight on the letter before are changed
+# most. The correlation of the two *orders* says so: 1 when they are the same, near 0 when one tells nothing about the
+# other.
 
 # %% tags=["nbval-ignore-output"]
 correlations = []
@@ -999,9 +1002,8 @@ print("copied", len(copy.state_dict()), "tensors")
 # %% [markdown]
 # <details><summary>The bug</summary>
 #
-# Copied by position. MiniFormer's layer lists the query's map first, this one the key's: the two are exchanged, and every
-# weight is that of the transposed scores. An earlier edition of this chapter copied its weights like that, and was right
-# by luck. The test: feed both the same numbers and compare; and copy by name.
+# Copied by position. MiniFormer's layer lists the query's map first, this one the key's: the two are exchanged, and
+# every weight is that of the transposed scores. The test: feed both the same numbers and compare; and copy by name.
 #
 # </details>
 
