@@ -54,7 +54,9 @@ import torch
 device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 # %% [markdown]
-# `MultiHeadAttention` is what you built in chapter 3, `FeedForward` and `sinusoidal_encoding` come from chapter 1. With the
+# `MultiHeadAttention` is the module that yours equalled in chapter 3: it is called with queries, keys, values and a
+# mask, and its
+# fifth argument says whether it returns the weights. `FeedForward` and `sinusoidal_encoding` come from chapter 1. With the
 # finished versions of this chapter's classes, in `layers` and `transformer`, you compare yours.
 
 # %% tags=["nbval-ignore-output"]
@@ -95,7 +97,7 @@ warnings.filterwarnings("ignore", "enable_nested_tensor")  # nn.Transformer, abo
 # **What are the parts, and what flows between them?** The **encoder** reads the source sentence, all of it at once. The
 # **decoder** writes the target sentence, one token after the other, and looks at what the encoder has made of the source.
 # Each is a stack of $N$ layers of one form, every one with its own weights. The blue numbers say which section builds
-# what.
+# what. The norms stand where you will train with them. The paper has them elsewhere (4.3).
 
 # %% tags=["transformer-map"]
 SECTIONS = {"tokens": "4.1", "embedding": "4.2", "encoder layer": "4.3", "decoder layer": "4.4"}
@@ -110,7 +112,7 @@ show("Map: two stacks of layers; the encoder's output goes into every cross-atte
 # keys and values from the encoder's output, the **memory**.
 #
 # In the comments on shapes, $B$ is the number of sentences in a batch, $S$ of source positions, $T$ of target positions
-# and $V$ of symbols in a vocabulary. Every arrow is `d_model` wide.
+# and $V$ of symbols in a vocabulary. Between the embeddings and the output layer every arrow is `d_model` wide.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # **What it will learn.** You know the corpus from chapter 2: English sentences with their Japanese translations and the
@@ -126,8 +128,9 @@ for name, part in corpus.items():
 print(len(english), "English and", len(japanese), "Japanese symbols")
 
 # %% [markdown]
-# Every split becomes two tensors of ids, padded with `<PAD>`. A target goes from `<BOS>` to `<EOS>`. A source has no
-# `<BOS>`, so that position $i$ of the source is word $i$.
+# Every split becomes two tensors of ids, padded with `<PAD>`. A target goes from `<BOS>` to `<EOS>`. A source ends in
+# `<EOS>`
+# too, but has no `<BOS>`, so that position $i$ of the source is word $i$.
 
 # %%
 PAD, BOS, EOS = Vocabulary.pad_id, Vocabulary.bos_id, Vocabulary.eos_id
@@ -217,8 +220,9 @@ print(f"{before:,} parameters, tied {count(ends):,}")
 assert count(ends) == 37_000 * 512 == before // 2
 
 # %% [markdown]
-# The paper's base model has about 37,000 symbols, so tying saves it 18,944,000 parameters. Its two languages share one
-# vocabulary, so the source's embedding is the same matrix too. (Ours share only the special symbols. Here the target's
+# The paper's base model has about 37,000 symbols (section 5.1), so tying saves it 18,944,000 parameters. Its two languages
+# share one vocabulary, so the source's embedding is the same matrix too, and as many are saved again.
+# (Ours share only the special symbols. Here the target's
 # two ends are tied.) Your class equals the one in `helpers`:
 
 # %%
@@ -267,10 +271,12 @@ assert found["both", 6][0] < 0.1 < 0.15 < found["attention", 2][0]
 assert found["feed-forward", 2][1] < 0.9 < 0.98 < min(found["attention", 2][1], found["both", 6][1])
 
 # %% [markdown]
-# Ten different vectors went in, and after six layers all point the same way and are small. Attention makes them
-# *alike*, within two layers: it averages, and averages of averages agree (Dong, Cordonnier and Loukas 2021 prove it). The
-# feed-forward network makes them *small*; later, when little but its biases is left, alike as well. Either way the words
-# are lost.
+# Ten different vectors of size about 1 went in. After six layers neighbours point the same way, to three decimals, and are
+# small.
+# Attention makes them *alike*, within two layers: it averages, and averages of averages agree (Dong, Cordonnier and Loukas
+# 2021 prove it for attention alone). The feed-forward network makes them *small*; later, when little but its biases
+# is left,
+# alike as well. Either way three decimals no longer tell the words apart.
 #
 # So keep them: **add** the input to each sublayer's output, a **residual connection** (He et al. 2016). And because sums
 # grow, put in a **layer norm** (Ba et al. 2016). The paper puts it behind each sum, **post-norm**. Most models today put
@@ -355,8 +361,9 @@ class DecoderLayer(Layer):
 # %% [markdown] slideshow={"slide_type": "slide"}
 # **Three-way agreement.** Your layer, the one of `helpers` and PyTorch's should compute the same from the same weights.
 # `from_torch` makes a copy of PyTorch's layer whose parts have your names, so the weights go over *by name*. (Query, key and
-# value matrices have the same shape: a copy by position could mix them up, and nobody would notice.) One trap: norms begin
-# as ones and zeros, biases as zeros, all alike. `shake` makes them random, or a mix-up would not show. (PyTorch's masks say
+# value matrices have the same shape: a copy by position can mix them up without an error.) One trap: norms begin as ones
+# and zeros, the biases of attention as zeros, all alike. `shake` makes them random, or a mix-up would not show.
+# (PyTorch's masks say
 # True for "blocked", hence the `~`. Encoder layers have their turn with the whole model, in 4.7.)
 
 # %%
@@ -416,7 +423,7 @@ assert total == count(base) == 63_082_496 and total - biases == 63_045_632
 # %% [markdown]
 # Be exact about what is ours. The paper's equations for attention have no biases. PyTorch's attention has, and so has
 # ours: 36,864 numbers here. Without them, what the text describes has **63,045,632** parameters, and table 3 rounds to 65
-# million. The text does not settle the rest. (A vocabulary about 4,000 symbols larger would.)
+# million. The text does not settle the rest. (A vocabulary larger by about 3,800 symbols would make 65.0 million.)
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # **The detective piece.** Somebody shows you an implementation, with biases like yours: 6 + 6 layers, width 512, 8 heads,
@@ -437,8 +444,9 @@ for name, size in suspects.items():
 assert [name for name, size in suspects.items() if size == missing] == ["six attention modules"]
 
 # %% [markdown]
-# Rounded to millions, all three are the same. The exact number names one. Which six attention modules are gone, with all
-# the layers in place? Make the mistake on purpose:
+# Rounded to millions, all three are the same. The exact number leaves one of them. How can six attention modules be
+# gone, with
+# all the layers in place? The count does not say which six. Make a mistake that loses six:
 
 # %% tags=["one-module"]
 with torch.device("meta"):
@@ -449,7 +457,8 @@ print(f"{total - count(base.decoder_layers) + count(stack):,}")
 assert total - count(base.decoder_layers) + count(stack) == 56_778_752
 
 # %% [markdown]
-# Shapes fit, gradients flow, it learns. But "what do I look for in my own sentence?" and "what do I look for in the other
+# Every shape fits, so nothing raises an error. But "what do I look for in my own sentence?" and "what do I look for
+# in the other
 # language?" now have one answer.
 #
 # > **Remember.** Count exactly. A rounded count forgives what an exact one convicts.
@@ -457,8 +466,8 @@ assert total - count(base.decoder_layers) + count(stack) == 56_778_752
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 4.6 Masks for batches
 #
-# **Which mask goes where?** Sentences of a batch differ in length, on both sides. Here are two pairs, with the ids of
-# padding, 0, at the end of the shorter ones. The target loses its last column, as in training.
+# **Which mask goes where?** Sentences of a batch differ in length, on both sides. Here are two pairs. Padding, id 0,
+# fills up the shorter ones. The target loses its last column, as in training (4.8).
 
 # %%
 source = english.encode_batch(["where is the monkey ?", "the bear swims ."])[:, 1:]
@@ -595,12 +604,17 @@ for norm_first in (True, False):
 # | dropout on each sublayer's output | yes (5.4) | yes | yes |
 # | dropout on attention weights, on hidden units | not mentioned | no | yes |
 # | biases in attention | none in the equations | yes | yes |
-# | matrices begin as | not mentioned | attention: Xavier (Glorot and Bengio 2010); feed-forward: as `nn.Linear` does | all: Xavier |
+# | matrices begin as | not mentioned | attention: Xavier; feed-forward: as `nn.Linear` does | all: Xavier |
+#
+# (*Xavier*, Glorot and Bengio 2010: random weights, the smaller the more inputs and outputs a matrix has, so that
+# signals keep
+# their variance.)
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# **Does it see what it must not?** Equality says that you made the same model. A leak test asks whether the model is right.
-# `find_leak` changes one target token at a time, and the padding, and watches the other outputs. Then the source: a sentence
-# alone, and the same one padded in a batch.
+# **Does it see what it must not?** Equality says that you made the same model. A leak test needs no other model.
+# `find_leak` changes one target token at a time: no output before it may move. Then it takes the padding away: no
+# output at a
+# real token may move. After that the source: a sentence alone, and the same one padded in a batch.
 
 # %%
 sentences, some = data["dev"][1][:6, :-1], data["dev"][0][:6]
@@ -632,6 +646,8 @@ print("no leak; alone == in a batch")
 #
 # $$q(k) = (1 - \varepsilon)\,[k = \text{right}] + \varepsilon / V$$
 #
+# where the bracket is 1 for the right token and 0 for all others.
+#
 # > **Predict first.** A perfect model always knows the right token. What is its loss now, and which probability should it
 # > give to the right token? Decide, then go on.
 
@@ -646,8 +662,10 @@ assert abs(floor + (q * q.log()).sum().item()) < 1e-9
 # A cross-entropy is smallest where the prediction equals the target, so the best loss is the entropy of $q$, the **floor**.
 # It is not 0: smoothed and plain losses must not be compared.
 #
-# The learning rate rises and falls, by the *one-cycle* rule of chapter 1's training loop. The paper's own rule (equation 3)
-# is exercise 1. The model: width 64, 4 heads, `d_ff` 128, 2 + 2 layers, no dropout.
+# `fit` of chapter 1 lets the learning rate rise in a straight line for a quarter of the steps, and fall along half a
+# cosine to 0
+# (*one-cycle*, Smith and Topin 2018). The paper's own rule (equation 3) is exercise 1. The model: width 64, 4 heads,
+# `d_ff` 128, 2 + 2 layers, no dropout.
 
 # %%
 def smooth_loss(model, source, target):
@@ -662,8 +680,11 @@ print(f"{count(model):,} parameters; chapter 2's model, made as large: {count(rn
 
 # %% [markdown]
 # Train the class that you built for five epochs over the 20,000 pairs. On the other core chapter 2's translator trains, a
-# GRU with attention, with as many parameters, on the same pairs for as long, with chapter 2's learning rate and its loss.
-# (`fit_all` trains several models side by side.) Expect about a minute.
+# GRU with attention, with 1 per cent fewer parameters, on the same pairs for as many epochs, with chapter 2's
+# learning rate and
+# its loss, which is not smoothed. (`fit_all` trains several models side by side.) On two free cores expect about a
+# minute; the bar
+# stored below comes from a busy machine.
 
 # %% tags=["learning", "nbval-ignore-output"]
 recipe = {"train": data["train"], "validation": data["dev"], "epochs": 5, "batch_size": 64}
@@ -676,7 +697,8 @@ show("Smoothed training and validation loss of the Transformer, which come down 
 assert floor < history.best < floor + 0.15
 
 # %% [markdown]
-# See both curves come down to the dotted line. Nobody can go below it: it is the loss of a model that knows everything.
+# See both curves come close to the dotted line. No loss can go below it: it is the loss of a model that
+# knows every right token.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # **Does it translate?** Let both write, greedily as in chapter 2, and count the sentences that are right word for word. For
@@ -702,12 +724,14 @@ for name in SETS:
 assert share["Transformer", "test"] >= 0.97
 
 # %% [markdown]
-# See the first row: on the test set the two lie close together, so at this size, on this corpus, a recurrent model with
-# attention is as good a translator. New combinations of words and new patterns cost each some points, in this run the
+# See the first row: on the test set the two lie close together, so at this size, on such sentences, a recurrent model with
+# attention translates as well. New combinations of words and new patterns cost each some points, in this run the
 # Transformer fewer. Sentences longer than any in training cost far more, and there the Transformer is behind. (The recurrent
 # model has no position vectors to get used to. Whether that is the reason is not shown here.) The paper's case for its model
-# was that it trains in parallel and translates better *at its size*; this corpus is too small to ask that. These are two models
-# with one seed each; the intervals speak of other sentences, not of other seeds.
+# is that it translates better, trains in parallel and so in less time (abstract), on millions of sentence pairs
+# (5.1). This corpus is
+# too small to ask that. These are two models with one seed each; the intervals speak of other sentences, not of other
+# seeds.
 
 # %% [markdown]
 # > **Remember.** Compare at equal size and equal data, and ask for sentences that are unlike the training set, too.
@@ -747,9 +771,11 @@ assert match >= 0.97 and agree > 0.99
 # %% [markdown]
 # **Sampling** draws the next token with its probability. Two dials make it tamer: a **temperature** $\tau$ divides the logits
 # ($\tau < 1$ sharpens), and **top-k** draws among the $k$ likeliest only (Fan et al. 2018, section 5.4). **Beam search**
-# keeps the best `beam_size` beginnings instead of one and ranks them by $\log p$ over a **length penalty**
+# keeps the best `beam_size` beginnings instead of one and ranks them, $n$ tokens long, by $\log p$ over a **length
+# penalty**
 # $((5 + n)/6)^\alpha$ (Wu et al. 2016, equation 14; the paper takes a beam of 4 and $\alpha = 0.6$, section 6.1). Without it
-# short sentences win, because each further token costs probability. `generate` of the finished model has them all; you
+# short sentences have the advantage, because each further token costs probability. `generate` of the finished model
+# has them all; you
 # write the beam in exercise 7.
 #
 # > **Predict first.** Greedy is right in nearly every test sentence. How often is a *sampled* translation right, when label
@@ -770,11 +796,13 @@ assert abs(accuracy["beam 4"] - accuracy["greedy"]) < 0.03
 
 # %% [markdown]
 # A sentence has about ten tokens and an end. If each is right with probability 0.9, all of them are with $0.9^{11} \approx
-# 0.31$. Sharpening, or cutting off the tail, brings it back. A translation has one right answer here, so sampling can only
-# lose. Where many answers are right, in stories and dialogue, it is what keeps text from repeating itself. And a beam of 1
-# is greedy.
+# 0.31$. Sharpening brings the rest back, and cutting off the tail most of it. One answer counts as right here, and
+# the likeliest
+# token nearly always belongs to it, so a draw of another one mostly loses. In open-ended text, such as stories, the
+# likeliest
+# words repeat themselves, and sampling helps (Holtzman et al. 2020). And a beam of 1 is greedy.
 #
-# > **Remember.** Decoding is a search for a likely sentence; whether likely is right is the model's business.
+# > **Remember.** Greedy and beam look for a likely sentence, sampling draws one; whether likely is right is the model's business.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 4.10 The key-value cache
@@ -799,8 +827,8 @@ show("A decoding step: without a cache all is computed again, with one only the 
 
 # %% [markdown]
 # The newest token needs one row of each projection, the **cached** keys and values before it, and the keys and values of the
-# memory, made once for the sentence. It needs no causal mask: it may see everything that is there. `project` of chapter 3's
-# attention makes keys and values, split into heads, and the attention takes them as they are.
+# memory, made once for the sentence. It needs no causal mask: it may see everything that is there. The method `project` of
+# `MultiHeadAttention` makes keys and values, split into heads, and the attention takes them as they are.
 
 # %% tags=["cached-step"]
 @torch.no_grad()
@@ -866,8 +894,9 @@ with torch.no_grad():
 assert device.type != "cpu" or anew > 3 * cached
 
 # %% [markdown]
-# One column rises, the other stays nearly as it is: attending to 512 keys costs little beside projecting 512 rows. On a CPU
-# the last token costs at least three times as much without the cache.
+# Without the cache all the rows are computed anew, and the time grows with their number. With it there is one row,
+# and only its
+# attention to the keys so far grows. On a CPU the last token costs at least three times as much without the cache.
 #
 # **And memory?** Each layer keeps keys and values, $d_\text{model}$ numbers each, for every position of target and source:
 # $2 \cdot N \cdot (T + S) \cdot d_\text{model} \cdot B$ numbers of 4 bytes.
@@ -879,8 +908,10 @@ weights_mib, cache_mib = 4 * total / 2**20, 2 * 6 * (512 + 512) * 512 * 4 / 2**2
 print(f"base model: {weights_mib:.0f} MiB of weights, {cache_mib:.0f} MiB of cache for 512 + 512 tokens")
 
 # %% [markdown]
-# Every step reads both. A batch shares the weights, but each sentence has its own cache: for one sentence the weights are
-# most of what is read, for a hundred the cache is. Shazeer (2019, section 2.4) counts both terms; his remedy, one key and
+# Every step reads the decoder's share of the weights, and the whole cache. A batch shares the weights, but each
+# sentence has its
+# own cache: for one sentence the weights are most of what is read, for a hundred the cache is. Shazeer (2019, section
+# 2.4) counts both terms; his remedy, one key and
 # value for all heads, makes the second smaller.
 #
 # > **Remember.** Under a causal mask the past does not change, so its keys and values need to be computed once.
@@ -924,8 +955,9 @@ print(f"for comparison: the diagonal {diagonal_error:.3f}, the GRU's one attenti
 assert min(errors.values()) < diagonal_error - 0.2
 
 # %% [markdown]
-# In layer 2 the heads point at the source of the word that is about to be written, and the mean of its heads is better than
-# its best head in this run: an alignment need not lie in one of them. The GRU has one attention only, and that comes closer to the
+# Every head beats the diagonal. The best one is in layer 2, and the mean of that layer's heads is better still, in
+# this run:
+# an alignment need not lie in one head. The GRU has one attention only, and that comes closer to the
 # gold links. Draw the best head, with a frame around every gold link:
 
 # %% tags=["best-head", "nbval-ignore-output"]
@@ -940,7 +972,8 @@ plots.outline_links(ax, gold[example])
 show("Heat map of the best head: content words are bright inside the gold frames.")
 
 # %% [markdown] slideshow={"slide_type": "subslide"}
-# See most content words look into their frames; particles and endings often look elsewhere. **To look for yourself:** BertViz (Vig 2019) draws the weights of all heads as
+# See most content words look into their frames. In the stored picture the particle *o* and the verb stem *mi* look
+# elsewhere. **To look for yourself:** BertViz (Vig 2019) draws the weights of all heads as
 # lines. Choose a layer, click a colour to switch a head off, point at a word. (GitHub shows no moving parts; the picture above
 # has the best head's weights.)
 
@@ -967,8 +1000,10 @@ play(model, english, japanese, text=text, precision="float16", title="Your trans
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 4.12 Bug clinic
 #
-# **Would you notice?** Here are five pieces of code that run and are wrong. Find the mistake before you unfold the answer.
-# `exposes` runs a small test that must fail on the wrong version *and* pass on the right one.
+# **Would you notice?** Here are five pieces of code that run and are wrong. Find the mistake before you unfold the
+# answer, and
+# stop at the fold: the cell below it holds the test. `exposes` runs a small test that must fail on the wrong version
+# *and* pass on the right one.
 
 # %%
 def exposes(test, wrong, right):
@@ -1001,9 +1036,9 @@ assert low < 0.5 and match < 0.05 and leak_of(copier, some[:1]) is None
 # The target is not shifted. Position $j$ reads token $j$ and is asked for token $j$. The mask is right, and `find_leak`
 # finds nothing, because the answer comes in through the front door.
 #
-# </details>
-#
 # The test looks at the data: what is asked for must be what is fed, one place further on.
+#
+# </details>
 
 # %%
 def asked_is_fed_later(pairs):
@@ -1031,9 +1066,9 @@ def bug_2(logits, targets):
 # Padded positions have a target too: 0.9 for `<PAD>`, and the rest spread. `ignore_index` left them out for you; a loss
 # written as distributions has to do it itself. Here they are in the sum, and not in the number that it is divided by.
 #
-# </details>
-#
 # The test appends columns of padding. Nothing may change.
+#
+# </details>
 
 # %%
 def fixed_2(logits, targets):
@@ -1051,7 +1086,7 @@ exposes(padding_changes_nothing, bug_2, fixed_2)
 
 
 # %% [markdown] slideshow={"slide_type": "subslide"}
-# ### Bug 3: two masks are added
+# ### Bug 3: no infinities
 
 # %% tags=["bug-3"]
 def bug_3(scores, causal, padding):
@@ -1068,9 +1103,9 @@ def bug_3(scores, causal, padding):
 # row: the padded key holds lowest, the later word holds lowest, the key that is both holds $-\infty$. The softmax sees two
 # equal scores and shares the weight between padding and the future. Combine masks as booleans, with `&`.
 #
-# </details>
-#
 # The test: no key that is hidden gets any weight, not even in a row that may see nothing.
+#
+# </details>
 
 # %%
 def fixed_3(scores, causal, padding):
@@ -1106,9 +1141,9 @@ def bug_4(model, source, max_length=MAX_LENGTH):
 # It stops only if all rows write `<EOS>` at the same step. A row that has ended goes on writing, its end is one token among
 # others, and the loop may run to the last position that is allowed.
 #
-# </details>
-#
 # The test: behind a row's first end stands nothing but padding.
+#
+# </details>
 
 # %%
 def quiet_after_the_end(loop):
@@ -1133,9 +1168,9 @@ def bug_5(model, last, position, caches, memory_mask):
 # The newest token may see all *target* positions so far, and its self-attention needs no mask. Cross-attention does: in a
 # batch the shorter sources end in padding, and their keys and values lie in the cache like all others.
 #
-# </details>
-#
 # The test is the one of section 4.10, cached = uncached, with a batch that holds padding.
+#
+# </details>
 
 # %%
 def cached_is_uncached(step):
@@ -1149,13 +1184,15 @@ exposes(cached_is_uncached, bug_5, cached_step)
 
 # %% [markdown]
 # > **Remember.** Look at what is fed and what is asked. More padding, a hidden key, a row that has ended, a batch of unequal
-# > lengths: four inputs find most mistakes.
+# > lengths: these four inputs find the other four bugs.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 4.13 Exercises
 #
-# None of these has been solved above. Write each function in its stub, run the cell, then run the check below it. A check
-# prints ✓, or the smallest input on which your answer is wrong. Any right answer counts, by whatever route. The solutions
+# Exercises 3, 5 and 7 write out by hand what you have used above; the others are new. Write each function in its
+# stub, run the cell, then run the check below it.
+# A check prints ✓, or the smallest input on which your answer is wrong. Any right answer counts, by whatever route.
+# The solutions
 # are in [a notebook of their own](solutions/04_full_transformer_solutions.ipynb).
 
 # %% [markdown] slideshow={"slide_type": "skip"}
@@ -1384,11 +1421,12 @@ print(f"exact match: {', '.join(matches)}; BLEU on test {bleu['Transformer', 'te
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## What you now know
 #
-# 1. The Transformer is two stacks of residual sublayers. Each piece you built computes what PyTorch's computes, and so does
-#    the whole.
-# 2. An exact parameter count is a test: it convicted a shared module that shapes and gradients had let pass.
+# 1. The Transformer is two stacks of residual sublayers. Your decoder layer computes what PyTorch's computes, and so
+# does the
+#    whole, in both norm orders.
+# 2. An exact parameter count is a test: it convicted a shared module that the shapes had let pass.
 # 3. Masks belong to keys, losses to real tokens, and a smoothed loss has a floor.
-# 4. At this size, on this corpus, a recurrent model with attention translates the test set as well.
+# 4. At this size, on this corpus and with one seed, a recurrent model with attention translates the test set as well.
 # 5. Under a causal mask the past does not change. That is all there is to the key-value cache.
 #
 # **Where to go.** In [chapter 5](05_miniformer_vs_fulltransformer.ipynb) a loss is too good to be true.
@@ -1430,6 +1468,7 @@ print(f"exact match: {', '.join(matches)}; BLEU on test {bleu['Transformer', 'te
 # - Wu et al., *Google's Neural Machine Translation System* (2016), section 7, equation 14: length penalty.
 # - Fan, Lewis and Dauphin, *Hierarchical Neural Story Generation* (2018), section 5.4: top-k sampling. Holtzman et al., *The
 #   Curious Case of Neural Text Degeneration* (2020), section 3.1: nucleus sampling.
+# - Smith and Topin, *Super-Convergence* (2018): the one-cycle learning rate.
 # - Shazeer, *Fast Transformer Decoding: One Write-Head is All You Need* (2019), section 2.4: what a step reads.
 # - Leviathan, Kalman and Matias, *Fast Inference from Transformers via Speculative Decoding* (2023), section 2.
 # - Zhang and Sennrich, *Root Mean Square Layer Normalization* (2019), equation 4.
