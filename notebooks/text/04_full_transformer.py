@@ -321,7 +321,8 @@ assert alike < 0.95 and size > 0.5  # after six layers neighbours still differ, 
 
 # %% [markdown]
 # (The `False` says that no weights are wanted: then PyTorch's fused function does the work, chapter 3. The last line checks that
-# neighbours now differ after six layers.) You go on with pre-norm.
+# neighbours now differ after six layers.) You go on with pre-norm. Which order learns better is a
+# question of [study 4](studies/04_from_2017_to_today.ipynb).
 
 # %% [markdown]
 # > **Remember.** Attention mixes positions, the feed-forward network works inside each, the residual connection keeps what
@@ -1429,7 +1430,8 @@ print(f"exact match: {', '.join(matches)}; BLEU on test {bleu['Transformer', 'te
 # 4. At this size, on this corpus and with one seed, a recurrent model with attention translates the test set as well.
 # 5. Under a causal mask the past does not change. That is all there is to the key-value cache.
 #
-# **Where to go.** In [chapter 5](05_miniformer_vs_fulltransformer.ipynb) a loss is too good to be true.
+# **Where to go.** [Study 4](studies/04_from_2017_to_today.ipynb) asks what the choices of 2017 and of today cost and buy. In
+# [chapter 5](05_miniformer_vs_fulltransformer.ipynb) a loss is too good to be true.
 
 # %% [markdown] slideshow={"slide_type": "skip"}
 # ## Glossary
