@@ -72,12 +72,18 @@ def attention_to(attention, query, key):
     Returns:
         (B, H of the first layer + H of the second and so on).
     """
+    for layer in attention:
+        check_tensor("attention", layer, "B, H, T_q, T_k")
     rows = torch.arange(len(query), device=query.device)
     return torch.cat([weights[rows, :, query, key] for weights in attention], dim=1)
 
 
 def pick(allowed, seed=0):
     """Return one of the allowed places of each row, at random: (B, T) → (B,); 0 where a row allows none."""
+    check_tensor("allowed", allowed, "B, T", floating=False)
+    if allowed.dtype != torch.bool:
+        raise TypeError(f"allowed has dtype {allowed.dtype}; it must be torch.bool, True = may be chosen")
+    check_size("seed", seed, least=0)
     generator = torch.Generator().manual_seed(seed)
     return ((1 - torch.rand(allowed.shape, generator=generator).to(allowed.device)) * allowed).argmax(1)
 
@@ -294,8 +300,11 @@ def word_regression(texts, labels, *others, penalty=1.0):
         a list with the log-odds of label 1 for each list of `others`, (N,) each.
 
     Raises:
-        ValueError: there are not as many labels as texts, or a label is not 0 or 1.
+        TypeError, ValueError: texts that are no list of strings, not as many labels as texts, or a label not 0 or 1.
     """
+    if isinstance(texts, str) or not hasattr(texts, "__iter__") or not all(isinstance(text, str) for text in texts):
+        raise TypeError(f"texts={texts!r} must be a list of strings")
+    check_number("penalty", penalty, low=0)
     labels = torch.as_tensor(labels, dtype=torch.float32)
     if len(labels) != len(texts) or not ((labels == 0) | (labels == 1)).all():
         raise ValueError(f"labels must be {len(texts)} numbers, each 0 or 1, one for each text")

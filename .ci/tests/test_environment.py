@@ -1,6 +1,7 @@
 """What is decided before anything is installed: which Python will do, and whether .venv can stay."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -126,7 +127,11 @@ def test_readme_and_this_file_name_the_same_pythons():
     ],
 )
 def test_make_refuses_what_it_does_not_know_before_it_builds_anything(words, says):
-    done = subprocess.run(["make", *words.split()], cwd=ROOT, capture_output=True, text=True, encoding="utf-8")
+    alone = {
+        name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))
+    }  # not make's child
+    command = ["make", *words.split()]
+    done = subprocess.run(command, cwd=ROOT, env=alone, capture_output=True, text=True, encoding="utf-8")
     assert done.returncode == 2 and says in done.stderr and not done.stdout
 
 

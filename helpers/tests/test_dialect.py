@@ -161,6 +161,13 @@ CALLS = {
     "analysis.attention_to_self": ({"weights": WEIGHTS}, {"weights": [*VECTORS, X]}),
     "analysis.attention_to_previous": ({"weights": WEIGHTS}, {"weights": [*VECTORS, X]}),
     "analysis.attention_to_first": ({"weights": WEIGHTS}, {"weights": [*VECTORS, X]}),
+    "analysis.attention_to": (
+        {"attention": [torch.rand(2, 1, 3, 3)], "query": torch.tensor([0, 1]), "key": torch.tensor([0, 1])},
+        {"attention": [["x"], [X], [None]]}),
+    "analysis.pick": ({"allowed": X[0] > 0}, {"allowed": ["x", None, X[0], X > 0], "seed": ["0", -1, 0.5, None]}),
+    "analysis.word_regression": (
+        {"texts": ["a", "b"], "labels": [0, 1]},
+        {"texts": ["ab", None, 3, [1, 2]], "labels": [[0], [0, 2]], "penalty": ["1", -1, math.nan, None]}),
     "analysis.NGram": (
         {"n": 2, "words": ["ab"], "k": 1.0}, {"n": SIZE, "k": POSITIVE, "letters": SIZE}),
     "analysis.bootstrap_interval": (
