@@ -170,13 +170,6 @@ def rotate(x, positions):
     return torch.stack(turned, dim=-1).flatten(-2)
 
 
-def _rotate_halves(x, positions):
-    a, b = x.chunk(2, dim=-1)
-    omega = 10000 ** (-torch.arange(0, x.size(-1), 2) / x.size(-1))
-    angle = positions.unsqueeze(1) * omega
-    return torch.cat([a * angle.cos() - b * angle.sin(), a * angle.sin() + b * angle.cos()], dim=-1)
-
-
 check_rotate = Exercise(
     rotate,
     cases=[
@@ -196,7 +189,8 @@ check_rotate = Exercise(
          " angle.cos() - a * angle.sin()", "turned the other way: the first number of a pair is a cos φ - b sin φ"),
         ("a * angle.sin() + b * angle.cos() -> a * angle.sin() - b * angle.cos()", "the second number of a pair is a sin φ"
          " + b cos φ"),
-        (_rotate_halves, "columns i and i + d/2 are paired here, as some libraries do; the task pairs neighbours, 2i and"
+        (("x[..., 0::2], x[..., 1::2] -> x.chunk(2, -1)", "stack(turned, dim=-1).flatten(-2) -> cat(turned, dim=-1)"),
+         "columns i and i + d/2 are paired here, as some libraries do; the task pairs neighbours, 2i and"
          " 2i + 1"),
         ("torch.stack(turned, dim=-1).flatten(-2) -> torch.cat(turned, dim=-1)", "the turned numbers must go back to the"
          " columns they came from: first numbers into the even ones, second into the odd ones"),
@@ -268,22 +262,16 @@ def leaks(attend, x):
 
 
 @dataclass(frozen=True)
-class Causal:
-    """A causal sum, and what `extra(x)` adds to it."""
+class FeatureLeak:
+    """A causal sum; and feature `start` of the last token is added to the features `end` of the first output."""
 
-    and_more: str
+    start: int
+    end: tuple
 
     def __call__(self, x):
-        extra = torch.zeros_like(x)
-        if self.and_more == "feature 1 of the last to the first":
-            extra[0] = x[-1, 1]
-        elif self.and_more == "the last to feature 1 of the first":
-            extra[0, 1] = x[-1, 0]
-        elif self.and_more == "a hundredth of the next":
-            extra[:-1] = 1e-2 * x[1:]
-        elif self.and_more == "rounding of one millionth":
-            extra[:-1] = 1e-6 * torch.tanh(x[1:])
-        return torch.tanh(x).cumsum(0) + extra
+        output = torch.tanh(x).cumsum(0)
+        output[0, self.end] += x[-1, self.start]
+        return output
 
 
 @dataclass(frozen=True)
@@ -303,8 +291,9 @@ _models = [
     *[(Looks(title, rule), length) for length in (3, 6) for title, rule in (HONEST | LEAKY).items()],
     *[(Looks(*one_leak(i, j)), 4) for j in range(4) for i in range(j)],
     *[(Looks(*one_leak(i, j)), 6) for i, j in ((1, 3), (1, 5), (2, 4), (0, 1), (4, 5))],
-    *[(Causal(kind), 4) for kind in ("feature 1 of the last to the first", "the last to feature 1 of the first",
-                                     "a hundredth of the next", "rounding of one millionth")],
+    (FeatureLeak(1, (0, 1)), 4), (FeatureLeak(0, (1,)), 4),
+    *[(Looks(f"causal, and {part} of the next", lambda i, j, T, part=part: (j <= i) + part * (j == i + 1)), 4)
+      for part in (0.01, 1e-6)],
     (Attention(late_mask=False), 6), (Attention(late_mask=True), 6), (Attention(late_mask=False), 1),
 ]  # fmt: skip
 _before = ("attend(changed)[:position] -> attend(changed){0}", "expected[:position] -> expected{0}")
@@ -370,14 +359,6 @@ def _mean_of_blocks(query, blocks):
     return torch.stack([scaled_dot_product_attention(query, key, value)[0] for key, value in blocks]).mean(0)
 
 
-def _scores_of_a_block(query, blocks):
-    total, output = 0.0, 0.0
-    for key, value in blocks:
-        exps = (query @ key.transpose(-2, -1) / math.sqrt(query.size(-1))).exp()
-        total, output = total + exps.sum(-1, keepdim=True), output + exps @ value
-    return output / total
-
-
 def _one_number_each(keys, values):
     return torch.tensor([[1.0]]), [(torch.tensor([[k]]), torch.tensor([[v]])) for k, v in zip(keys, values)]
 
@@ -404,7 +385,8 @@ check_attention_in_blocks = Exercise(
         ("kept * output -> output", "when the largest score grows, the output so far must be multiplied by e^(m - m')"),
         (("kept * total -> total", "kept * output -> output"), "when the largest score grows, the sum and the output so far"
          " must be multiplied by e^(m - m')"),
-        (_scores_of_a_block, "large scores overflow, very negative ones vanish: subtract the largest score so far"),
+        ("torch.maximum(largest, scores.amax(-1, keepdim=True)) -> torch.zeros_like(largest)",
+         "large scores overflow, very negative ones vanish: subtract the largest score so far"),
         (_mean_of_blocks, "each block counts alike here; a block whose keys match better must count more"),
         (" / math.sqrt(query.size(-1)) -> ", "the scores are not divided by √d_k"),
         ("output / total -> output", "divide by the sum of the exponentials at the end"),
