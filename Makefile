@@ -10,6 +10,7 @@ KNOWN_badges := REPO BRANCH
 KNOWN_colab := CHAPTER REQUIREMENTS
 KNOWN_lab := OPTIONS
 KNOWN_look := WHAT
+KNOWN_margins := CHAPTER
 KNOWN_repeat := CHAPTER IN
 KNOWN_run := CHAPTER
 KNOWN_sync := CHAPTER KEEP
@@ -23,7 +24,7 @@ NUMBER := $(or $(filter $(CHAPTERS),$(CHAPTER) 0$(CHAPTER)),$(if $(CHAPTER),$(er
 ENVIRONMENT = @$(PYTHON) .ci/environment.py $(if $(filter command,$(origin PYTHON)),--python-named) \
 	$(if $(TORCH),--torch $(TORCH))
 
-.PHONY: help environment site run lab lint test sync bench badges colab book slides handout look repeat clean
+.PHONY: help environment site run lab lint test sync bench badges colab book slides handout look repeat margins clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -76,6 +77,9 @@ look: book slides  ## build the website and the slides, then open them and the n
 
 repeat: environment  ## run the tests in other surroundings: threads, locale, backend, instruction sets, busy cores (2 hours; IN=portable for one)
 	@$(BIN) .ci/repeat.py $(or $(IN),all) $(NUMBER)
+
+margins: environment  ## run the notebooks with five other seeds and print how far each assertion is from failing (1 hour; CHAPTER=05 for one)
+	@$(BIN) .ci/margins.py $(NUMBER)
 
 clean:  ## delete what the other commands made, .venv included; mends whatever is odd
 	rm -rf .venv build
