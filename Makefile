@@ -71,7 +71,7 @@ slides: site  ## make a deck of every chapter in build/slides; needs no network
 handout: environment  ## write copies for students, without solutions, and for the instructor, with them
 	$(BIN) .ci/handout.py
 
-look: book slides  ## build the website and the slides, then open them and the notebooks in Chromium and measure (WHAT=book, slides or lab for one)
+look: book slides  ## build the website and the slides, then open them and the notebooks in Chromium and measure, drawings too (WHAT=drawings, book, pages, slides or lab for one)
 	$(BIN) .ci/look.py $(WHAT)
 	$(if $(WHAT),,$(BIN) .ci/look_playground.py)
 

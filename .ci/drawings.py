@@ -1,4 +1,4 @@
-"""Draw everything that the two modules of drawings can draw, measure it, lay it on one sheet: build/look/drawings.png."""
+"""Draw everything that the two modules of drawings can draw, measure it, and lay it on sheets, build/look/drawings-*.png."""
 
 import itertools
 import sys
@@ -10,6 +10,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     matplotlib.use("Agg")
 
+import chapters
 import matplotlib.pyplot as plt
 import torch
 from matplotlib.patches import FancyArrowPatch, Patch
@@ -110,35 +111,66 @@ def arrow_crosses(patch, place):
     return bool(inside.all(axis=1).any())
 
 
-def main():
-    """Write each drawing and one sheet of them all; print what was measured, and fail if anything is wrong."""
+def sheet(pages, width, columns, name):
+    """Lay pictures on one sheet in columns of a width, as a column of text or a phone shows them."""
+    from PIL import Image
+
+    small = [page.resize((width, page.height * width // page.width), Image.LANCZOS) for page in pages]
+    stacks = [small[i::columns] for i in range(columns)]
+    whole = Image.new(
+        "RGB", (columns * (width + 8), max(sum(p.height + 8 for p in stack) for stack in stacks)), "#777777"
+    )
+    for number, stack in enumerate(stacks):
+        y = 0
+        for page in stack:
+            whole.paste(page, ((width + 8) * number, y))
+            y += page.height + 8
+    whole.save(BUILD / name)
+
+
+def look():
+    """Write each drawing and sheets of them all, print what was measured, and return what is wrong with each."""
     from PIL import Image
 
     from helpers.plots import use_style
 
     use_style()
     BUILD.mkdir(parents=True, exist_ok=True)
-    pages, wrong = [], 0
+    pages, wrong = [], {}
     for name, make in GALLERY.items():
         figure = make().figure
-        found, size = list(faults(figure)), smallest_text(figure)
+        wrong[f"drawing {name}"], size = list(faults(figure)), smallest_text(figure)
         path = BUILD / f"drawing-{name.replace(', ', '-').replace(' ', '-')}.png"
         figure.savefig(path, dpi=100)
         plt.close(figure)
-        picture = Image.open(path).convert("RGB")
-        pages.append(picture)
-        print(f"{name:26} {picture.width:4} x {picture.height:4}  {size:4.1f} pt  {'; '.join(found) or 'good'}")
-        wrong += len(found)
-    half = [page.resize((432, page.height * 432 // page.width), Image.LANCZOS) for page in pages]
-    columns = [half[i::3] for i in range(3)]
-    sheet = Image.new("RGB", (3 * 440, max(sum(p.height + 8 for p in column) for column in columns)), "#777777")
-    for number, column in enumerate(columns):
-        y = 0
-        for page in column:
-            sheet.paste(page, (440 * number, y))
-            y += page.height + 8
-    sheet.save(BUILD / "drawings.png")
-    print(f"{len(pages)} drawings, {wrong} faults: look at build/look/drawings.png")
+        pages.append(Image.open(path).convert("RGB"))
+        print(f"{name:26} {pages[-1].width:4} x {pages[-1].height:4}  {size:4.1f} pt")
+    for width, columns in ((WIDEST, 2), (WIDEST // 2, 3), (390, 4)):
+        sheet(pages, width, columns, f"drawings-{width}.png")
+    print(f"{len(pages)} drawings: build/look/drawings-432.png shows them at half width, -864 and -390 at others")
+    return wrong | stored()
+
+
+def stored():
+    """Return what is wrong with the figures in the notebooks: wider than a column of text, or without a text of their own."""
+    wrong, widths = {}, []
+    for path in chapters.pages():
+        cells = chapters.read(path).cells
+        for cell in (cell for cell in cells if chapters.has_picture(cell)):
+            for about in chapters.about_pictures(cell):
+                widths.append(about.get("width", WIDEST + 1))
+                problems = ["drawn without plots.show"] if "width" not in about else []
+                problems += [f"{widths[-1]} pixels wide"] if "width" in about and widths[-1] > WIDEST else []
+                problems += [] if about.get("alt") else ["no alternative text"]
+                wrong.setdefault(f"{path.stem}, cell {cell.id}", []).extend(problems)
+    print(f"{len(widths)} figures in the notebooks, up to {max(widths)} pixels wide")
+    return wrong
+
+
+def main():
+    """Look at the drawings alone."""
+    wrong = [f"{name}: {problem}" for name, problems in look().items() for problem in problems]
+    print("\n".join(wrong) or "nothing is wrong")
     sys.exit(bool(wrong))
 
 

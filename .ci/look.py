@@ -1,4 +1,4 @@
-"""Open the website, the slides and the committed notebooks in a real browser: `look.py [book] [slides] [lab]`.
+"""Open the website, the slides and the committed notebooks in a real browser: `look.py [drawings] [book] [pages] [slides] [lab]`.
 
 The network is off. What fails is printed, pictures go to build/look. Needs Chromium (the variable CHROME may say where).
 """
@@ -97,6 +97,17 @@ def arcs_drawn(page):
             break
         page.wait_for_timeout(100)
     return arcs
+
+
+def look_at_drawings(_):
+    """Draw whatever can be drawn and measure it, and the figures that the notebooks hold; return what is wrong."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    sys.path.insert(0, str(chapters.ROOT))
+    import drawings
+
+    return drawings.look()
 
 
 def look_at_pages(chromium):
@@ -335,11 +346,14 @@ def look_at_lab(chromium):
 
 def main(what):
     """Look at what is asked for, print what is wrong, and exit with 1 if there is anything."""
+    looks = {"drawings": look_at_drawings, "book": look_at_book, "pages": look_at_pages, "slides": look_at_slides}
+    looks["lab"] = look_at_lab
+    if unknown := sorted(set(what) - set(looks)):
+        sys.exit(f"there is nothing to look at that is called {', '.join(unknown)}; there is {', '.join(looks)}")
     SHOTS.mkdir(parents=True, exist_ok=True)
     for name in what or ["book", "slides"]:
         if name in ("book", "slides") and not list((BUILD / name).glob("*.html")):
             sys.exit(f"there is nothing in build/{name}: run `make {name}` first")
-    looks = {"book": look_at_book, "pages": look_at_pages, "slides": look_at_slides, "lab": look_at_lab}
     wrong = {}
     with browser() as chromium:
         for name in what or looks:

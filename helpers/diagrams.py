@@ -72,6 +72,18 @@ def box(ax, x, y, text, kind="module", width=120, height=34, size=USUAL, line="-
     return Part(x, y, width, height)
 
 
+def _cell(ax, place, number, kind, digits, size):
+    """Draw one cell of a grid; `digits` is the number's format, "" for none."""
+    hidden = np.isnan(number) or (kind == "mask" and not number)
+    fill = plt.cm.viridis(number) if kind == "weights" and not hidden else FILLS.get(kind, kind)
+    corner, width, height = (place.left[0], place.bottom[1]), place.width, place.height
+    style = {"fc": "white" if hidden else fill, "ec": EDGES.get(kind, "#555555"), "hatch": "////" if hidden else None}
+    ax.add_patch(Rectangle(corner, width, height, lw=0.9, zorder=3, **style))
+    if digits and not hidden:
+        text = digits.format(number) if np.isfinite(number) else "−∞"
+        label(ax, place.x, place.y, text, size, "white" if kind == "weights" and number < 0.6 else INK)
+
+
 def grid(ax, x, y, numbers, kind="plain", cell=None, rows=(), columns=(), written=True, name="", shape="", size=SMALL):
     """Draw a matrix as cells: their numbers, the names of rows and columns, its name above and its shape below.
 
@@ -89,16 +101,8 @@ def grid(ax, x, y, numbers, kind="plain", cell=None, rows=(), columns=(), writte
     part = Part(x, y, width * numbers.shape[1], height * numbers.shape[0])
     left, top = part.left[0], part.top[1]
     for (i, j), number in np.ndenumerate(numbers):
-        hidden = np.isnan(number) or (kind == "mask" and not number)
-        fill = plt.cm.viridis(number) if kind == "weights" and not hidden else FILLS.get(kind, kind)
-        ax.add_patch(
-            Rectangle((left + j * width, top - (i + 1) * height), width, height, lw=0.9, zorder=3,
-                      fc="white" if hidden else fill, ec=EDGES.get(kind, "#555555"), hatch="////" if hidden else None)
-        )  # fmt: skip
-        if written and not hidden:
-            text = digits.format(number) if np.isfinite(number) else "−∞"
-            light = kind == "weights" and number < 0.6
-            label(ax, left + (j + 0.5) * width, top - (i + 0.5) * height, text, size, "white" if light else INK)
+        place = Part(left + (j + 0.5) * width, top - (i + 0.5) * height, width, height)
+        _cell(ax, place, number, kind, digits if written else "", size)
     for i, text in enumerate(rows):
         label(ax, left - 6, top - (i + 0.5) * height, text, size, ha="right")
     for j, text in enumerate(columns):
@@ -191,6 +195,11 @@ def soft_lookup(query, keys, values, names, weights=None, query_name="", title="
     return ax
 
 
+def _matrix(ax, x, y, numbers, kind, name, **how):
+    """Draw a matrix with its shape below."""
+    return grid(ax, x, y, numbers, kind, name=name, shape=str(tuple(numbers.shape)), **how)
+
+
 def attention_steps(X, Q, K, V, tokens, scaled=False, title="Attention for all tokens: project, compare, softmax, mix"):
     """Draw X → Q, K, V → scores → weights → output, with numbers and shapes.
 
@@ -207,27 +216,23 @@ def attention_steps(X, Q, K, V, tokens, scaled=False, title="Attention for all t
     low, middle, high = (40 + 13 * len(tokens) + step * row for row in range(3))
     between = (middle + high) / 2
     ax = canvas(864, high + 13 * len(tokens) + 72, title)
-
-    def matrix(x, y, numbers, kind, name, **how):
-        return grid(ax, x, y, numbers, kind, name=name, shape=str(tuple(numbers.shape)), **how)
-
-    x = matrix(115, middle, X, "plain", "$X$", rows=tokens)
+    x = _matrix(ax, 115, middle, X, "plain", "$X$", rows=tokens)
     compare, mix = operation(ax, 375, between, "×"), operation(ax, 735, between, "×")
-    s, w = matrix(465, between, Q @ K.T, "plain", "scores"), matrix(635, between, weights, "weights", "weights")
-    o = matrix(808, between, weights @ V, "value", "output")
+    s = _matrix(ax, 465, between, Q @ K.T, "plain", "scores")
+    w = _matrix(ax, 635, between, weights, "weights", "weights")
+    o = _matrix(ax, 808, between, weights @ V, "value", "output")
     ends = {"query": (Q, high, compare.top, compare.x), "key": (K, middle, compare.bottom, compare.x),
             "value": (V, low, mix.bottom, mix.x)}  # fmt: skip
     for (kind, (numbers, y, end, turn)), name, plural in zip(ends.items(), "QKV", ("queries", "keys", "values")):
-        part = matrix(290, y, numbers, kind, f"${name}$ {plural}")
+        part = _matrix(ax, 290, y, numbers, kind, f"${name}$ {plural}")
         arrow(ax, x.right, part.left)
         label(ax, 210, (x.y + y) / 2 + (18 if y >= x.y else -18), f"$W_{name}$", SYMBOL)
         arrow(ax, part.right, end, (turn, y))
     for start, end in ((compare, s), (s, w), (w, mix), (mix, o)):
         arrow(ax, start.right, end.left)
-    middle = (s.right[0] + w.left[0]) / 2
-    label(ax, middle, between + 8, "softmax", SMALL, va="bottom")
+    label(ax, (s.right[0] + w.left[0]) / 2, between + 8, "softmax", SMALL, va="bottom")
     if scaled:
-        label(ax, middle, between + 24, r"÷ $\sqrt{d_k}$", SYMBOL, va="bottom")
+        label(ax, (s.right[0] + w.left[0]) / 2, between + 24, r"÷ $\sqrt{d_k}$", SYMBOL, va="bottom")
     return ax
 
 
@@ -286,14 +291,12 @@ def late_mask(scores, tokens, mask=None, title="A mask after the softmax comes t
         for start, end, text in ((a, b, first_step), (b, c, second_step)):
             arrow(ax, start.right, end.left, color=color)
             label(ax, (start.right[0] + end.left[0]) / 2, y + 13, text, color=color)
-        for i, total in enumerate((last * mask).sum(-1)):
-            good = abs(total - 1) < 1e-4
-            label(
-                ax, c.right[0] + 40, y + 13 * (len(tokens) - 1 - 2 * i), f"{total:.2f}", SMALL, INK if good else WRONG
-            )
         label(ax, c.right[0] + 40, c.top[1] + 6, "sum", SMALL, va="bottom")
+        for i, total in enumerate((last * mask).sum(-1)):
+            color = INK if abs(total - 1) < 1e-4 else WRONG
+            label(ax, c.right[0] + 40, c.top[1] - 26 * (i + 0.5), f"{total:.2f}", SMALL, color)
         note = "The rest went to the future, whose scores are still in the sum." if lane else "Each row adds up to 1."
-        label(ax, 525, c.bottom[1] - 20, note, color=color)
+        label(ax, 525, c.bottom[1] - 20, note, color=WRONG if lane else INK)
     return ax
 
 
@@ -340,6 +343,14 @@ def blocks(sublayers=("self-attention", "feed-forward"), title="One block, with 
     return ax
 
 
+def _slices(ax, y, size, width, head):
+    """Draw what a head has of queries, keys and values, in a frame, which is returned."""
+    for number, kind in enumerate(("query", "key", "value")):
+        name = f"${'QKV'[number]}_{head}$"
+        blank(ax, 248 + 8 * width + number * (16 * width + 12), y - 8, size, width, kind, name=name)
+    return frame(ax, 260 + 24 * width, y, 48 * width + 48, 16 * size + 46)
+
+
 def split_heads(tokens, d_model=8, num_heads=2, weights=None, title="Split the width, attend in each head, join"):
     """Draw how queries, keys and values are cut into heads, how each head attends, and how the outputs are joined.
 
@@ -348,34 +359,29 @@ def split_heads(tokens, d_model=8, num_heads=2, weights=None, title="Split the w
         d_model, num_heads: the width, and how many slices it is cut into.
         weights: (H, T, T); default: no numbers, each head its own diagonal.
     """
-    size, width, shape = len(tokens), d_model // num_heads, f"({len(tokens)}, {d_model})"
+    size, width, shape, drawn = len(tokens), d_model // num_heads, f"({len(tokens)}, {d_model})", weights is not None
     diagonals = torch.stack([torch.eye(size).roll(-head, 1) for head in range(num_heads)])
-    maps, cell = (diagonals, (18, 18)) if weights is None else (tensor(weights), (34, 24))
+    maps, cell = (tensor(weights), (34, 24)) if drawn else (diagonals, (18, 18))
     lane, step = cell[1] * size + 64, 16 * size + 60
-    height = max(num_heads * lane, 3 * step) + 70
-    ax, middle = canvas(864, height, title), height / 2 - 19
+    middle = max(num_heads * lane, 3 * step) / 2 + 16
+    ax = canvas(864, 2 * middle + 38, title)
     for number, kind in enumerate(("query", "key", "value")):
-        y, name = middle + step * (1 - number), "QKV"[number]
-        whole = blank(ax, 110, y, size, d_model, kind, rows=tokens, name=f"${name}$", shape=shape)
-        for head in range(1, num_heads):
-            x = whole.left[0] + 16 * width * head
-            ax.plot([x, x], [y - 8 * size - 4, y + 8 * size + 4], color=INK, lw=2.6, zorder=4)
-    ends = [middle + 1.3 * step, middle - 1.3 * step]
-    ax.plot([182, 190, 190, 182], [ends[0], *ends, ends[1]], color=QUIET, lw=1.4)
+        how = {"kind": kind, "rows": tokens, "name": f"${'QKV'[number]}$", "shape": shape}
+        whole = blank(ax, 110, middle + step * (1 - number), size, d_model, **how)
+        for x in whole.left[0] + 16 * width * np.arange(1, num_heads):
+            ax.plot([x, x], [whole.bottom[1] - 4, whole.top[1] + 4], color=INK, lw=2.6, zorder=4)
     joined = blank(ax, 782, middle, size, d_model, "value", name="joined", shape=shape)
-    projection = box(ax, 782, joined.bottom[1] - 62, "$W_O$", width=70, size=SYMBOL)
-    arrow(ax, (782, joined.bottom[1] - 24), projection.top)
-    arrow(ax, projection.bottom, (782, projection.bottom[1] - 26))
-    label(ax, 782, projection.bottom[1] - 36, "output")
+    y, high, low = joined.bottom[1] - 62, middle + 1.3 * step, middle - 1.3 * step
+    ax.plot([182, 190, 190, 182], [high, high, low, low], color=QUIET, lw=1.4)
+    arrow(ax, (782, y + 38), box(ax, 782, y, "$W_O$", width=70, size=SYMBOL).top)
+    arrow(ax, (782, y - 17), (782, y - 43))
+    label(ax, 782, y - 53, "output")
     for head in range(num_heads):
         y = middle + lane * ((num_heads - 1) / 2 - head)
-        for number, kind in enumerate(("query", "key", "value")):
-            name = f"${'QKV'[number]}_{head + 1}$"
-            blank(ax, 248 + 8 * width + number * (16 * width + 12), y - 8, size, width, kind, name=name)
-        slices = frame(ax, 260 + 24 * width, y, 48 * width + 48, 16 * size + 46)
-        pattern = grid(ax, 535, y, maps[head], "weights", cell, written=weights is not None, name=f"weights {head + 1}")
+        slices = _slices(ax, y, size, width, head + 1)
+        pattern = grid(ax, 535, y, maps[head], "weights", cell, written=drawn, name=f"weights {head + 1}")
         out = blank(ax, 645, y, size, width, "value", name=f"head {head + 1}")
-        arrow(ax, (190, middle), slices.left)
-        for start, end in ((slices, pattern), (pattern, out), (out, joined)):
-            arrow(ax, start.right, end.left)
+        for start, end in (((190, middle), slices.left), (slices.right, pattern.left), (pattern.right, out.left)):
+            arrow(ax, start, end)
+        arrow(ax, out.right, joined.left)
     return ax

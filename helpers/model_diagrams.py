@@ -99,6 +99,8 @@ def _look(ax, source, weights, query, *via):
     """Draw the encoder's states, the weights that a query gives them, and the context, which is returned."""
     weights = tensor(weights)
     unit = 560 / len(source)
+    everybody = frame(ax, 560, 175, 576, 44, color=EDGES["query"])
+    arrow(ax, query, everybody.left, *via, color=EDGES["query"])
     context = blank(ax, 560, 285, 1, 4, "value")
     label(ax, 520, 285, "context", ha="right")
     for i, word in enumerate(source):
@@ -109,8 +111,6 @@ def _look(ax, source, weights, query, *via):
         weight = grid(ax, x, 175, weights[i], "weights")
         arrow(ax, state.top, weight.bottom)
         arrow(ax, weight.top, context.bottom, width=0.6 + 9 * float(weights[i]), color=EDGES["value"], head=False)
-        if i == 0:
-            arrow(ax, query, weight.left, *via, color=EDGES["query"])
     brace(ax, 280, 840, 42, "the encoder's states: keys and values in one", below=True)
     return context
 
@@ -140,7 +140,7 @@ def bahdanau_step(source, weights, last_word, next_word, title="Bahdanau: the st
     arrow(ax, readout.top, out.bottom)
     steps = ("the state before the step asks", "each encoder state gets a weight", "their mixture is the context",
              "the state moves on", "state and context give the next word")  # fmt: skip
-    _steps(ax, steps, ((110, 225), (258, 175), (612, 285), (500, 375), (490, 490)))
+    _steps(ax, steps, ((110, 225), (248, 175), (612, 285), (500, 375), (490, 490)))
     return ax
 
 
@@ -174,7 +174,7 @@ def luong_step(source, weights, last_word, next_word, input_feeding=True, title=
         label(ax, 746, 440, "input feeding:\nto the next step", ha="left", size=SMALL)
     steps = ("the state moves on", "the state after the step asks", "each encoder state gets a weight",
              "their mixture is the context", "state and context are combined")  # fmt: skip
-    _steps(ax, steps, ((60, 80), (180, 175), (258, 202), (612, 285), (490, 375)))
+    _steps(ax, steps, ((60, 80), (180, 175), (248, 175), (612, 285), (490, 375)))
     return ax
 
 
@@ -212,6 +212,18 @@ def three_attentions(source, target, title="Three attentions: whose queries, who
     return ax
 
 
+def _sections(ax, sections):
+    """Write beside the parts of the map where they are built."""
+    places = {
+        "tokens": (432, 40), "embedding": (432, 98), "encoder layer": (40, 280), "decoder layer": (832, 330),
+        "masks": (490, 226), "final norm": (670, 588), "output": (620, 655), "decoding": (670, 712),
+    }  # fmt: skip
+    for part, section in sections.items():
+        if part not in places:
+            raise ValueError(f"sections names {part!r}; the parts are {', '.join(places)}")
+        label(ax, *places[part], section, color=EDGES["query"], weight="bold")
+
+
 def transformer_map(sections=None, num_layers="N", title="The Transformer, as it is built here"):
     """Draw the encoder-decoder with pre-norm layers and a norm after each stack.
 
@@ -244,14 +256,7 @@ def transformer_map(sections=None, num_layers="N", title="The Transformer, as it
     chain(ax, norms[1], output)
     arrow(ax, output.top, (744, 700))
     label(ax, 744, 712, "next token")
-    places = {
-        "tokens": (432, 40), "embedding": (432, 98), "encoder layer": (40, 280), "decoder layer": (832, 330),
-        "masks": (490, 226), "final norm": (670, norms[1].y), "output": (620, 655), "decoding": (670, 712),
-    }  # fmt: skip
-    for part, section in (sections or {}).items():
-        if part not in places:
-            raise ValueError(f"sections names {part!r}; the parts are {', '.join(places)}")
-        label(ax, *places[part], section, color=EDGES["query"], weight="bold")
+    _sections(ax, sections or {})
     return ax
 
 
@@ -310,18 +315,16 @@ def two_models(word, position, sizes=("1 layer, 1 head", "2 + 2 layers, 4 heads"
         label(ax, x, 352, name, weight="bold")
         label(ax, x, 330, size, color=QUIET)
     tops = []
-    for text, x in (("causal self-attention", 25), ("causal self-attention", 590)):
-        label(ax, x + unit * len(symbols) / 2, 26, text, SMALL, QUIET)
+    for x in (25, 590):
+        label(ax, x + unit * len(symbols) / 2, 26, "causal self-attention", SMALL, QUIET)
         column = _letters(ax, x, 60, symbols, unit, known)
         node = box(ax, column[position].x, 160, "", "attention", unit - 3, 32)
         for letter in column[: position + 1]:
             chain(ax, letter, node, width=1.1)
         tops.append(node)
     label(ax, 305 + unit * len(symbols) / 2, 26, "encoder: self-attention in both directions", SMALL, QUIET)
-    source, memory = (
-        _letters(ax, 305, y, letters, unit, every) for y, letters in ((60, symbols), (160, [""] * len(every)))
-    )
-    for part in memory:
+    source = _letters(ax, 305, 60, symbols, unit, every)
+    for part in _letters(ax, 305, 160, [""] * len(every), unit, every):
         for letter in source:
             chain(ax, letter, part, width=0.4, color="#aaaaaa", head=False)
     around = frame(ax, 305 + unit * len(symbols) / 2, 160, unit * len(symbols) + 8, 44, color=INK)

@@ -1,5 +1,7 @@
 """The drawings: every one is legible, nothing lies on anything, and what is written in them is true."""
 
+import inspect
+
 import drawings
 import matplotlib
 
@@ -43,6 +45,17 @@ def test_every_drawing_is_in_the_gallery():
     }
     drawn = {name.split(",")[0] for name in drawings.GALLERY}
     assert {name for name in public - primitives if not name.startswith("_")} == drawn and len(drawn) == 15
+
+
+@pytest.mark.parametrize("module", [diagrams, model_diagrams], ids=["diagrams", "model_diagrams"])
+def test_a_drawing_is_read_at_one_look(module):
+    own = [function for function in vars(module).values() if getattr(function, "__module__", "") == module.__name__]
+    lines = {function.__name__: len(inspect.getsource(function).splitlines()) for function in own if callable(function)}
+    assert {name: count for name, count in lines.items() if count >= 35} == {}
+
+
+def test_every_figure_in_a_notebook_fits_the_column_and_has_its_text():
+    assert {name: wrong for name, wrong in drawings.stored().items() if wrong} == {}
 
 
 @pytest.mark.parametrize("name", drawings.GALLERY)
