@@ -13,6 +13,7 @@ A name lives in the module it is imported from. Arrows go one way, from the bott
     seq2seq            the recurrent encoder-decoder                             2
     layers             positions, embedding, feed-forward, the two layers        1, 4
     transformer        sizes, MiniFormer, Transformer                            4, 5
+    batches            examples of like length, by number or by words            -
     training           fit, evaluate, losses, schedules                          -
     translation        loss, BLEU, exact match, alignment error                  2
     collect            attention weights out of any module                       3

@@ -1,13 +1,16 @@
 """One training loop for every chapter, its losses and its learning rates."""
 
 import copy
+import inspect
 import math
 import random
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,7 +18,8 @@ from torch import nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from helpers.common import check_number, check_size, check_special, check_tensor, check_tokens, evaluating
+from helpers.batches import WordBatches, as_tensors, shuffled_batches
+from helpers.common import check_choice, check_number, check_size, check_special, check_tensor, check_tokens, evaluating
 
 
 def one_cycle(step, total_steps, warmup=0.25):
@@ -119,6 +123,9 @@ class History:
     validation: list = field(default_factory=list)
     seconds: list = field(default_factory=list)  # since the start of training
     best_epoch: int = 0  # counted from 0; its weights are the ones the model ends with
+    # What `fit(resume=...)` goes on from, None when all epochs are done; `torch.save(vars(history), path)` keeps it on
+    # disk, and `History(**torch.load(path))` brings it back.
+    state: dict | None = field(default=None, repr=False, compare=False)
 
     @property
     def best(self):
@@ -126,70 +133,39 @@ class History:
         return self.validation[self.best_epoch]
 
 
-def _as_tensors(data, name):
-    """Return `data` as a tuple of tensors with equally many rows: one row an example."""
-    tensors = (data,) if isinstance(data, torch.Tensor) else tuple(data)
-    if not tensors or not all(isinstance(t, torch.Tensor) for t in tensors):
-        raise TypeError(f"{name} must be a tensor or a tuple of tensors with one row an example")
-    rows = {len(t) for t in tensors}
-    if len(rows) != 1 or 0 in rows:
-        raise ValueError(f"{name} has tensors of {sorted(rows)} rows; they must have equally many, at least one")
-    return tensors
-
-
-def shuffled_batches(tensors, batch_size, shuffler, pad_id=None):
-    """Yield one epoch of batches: each a list of tensors, every example once, in random order.
-
-    With `pad_id` examples of like length travel together, and columns on the right in which a batch has only padding
-    are cut off: on the names of chapter 5 that saves about a third of the work. Pools of 16 shuffled batches are
-    sorted by length, cut into batches, and the batches shuffled again.
-
-    Args:
-        tensors: a tuple of tensors with N rows.
-        batch_size: examples in a batch.
-        shuffler: a `torch.Generator` on the CPU, so that the order is the same on every device.
-        pad_id: the id of padding in all tensors of ids (int64, (N, T)); None: nothing is sorted, nothing cut. Tensors
-            of equal width stay equally wide, so that labels go on fitting the ids that they belong to.
-    """
-    check_size("batch_size", batch_size)
-    batch_size, device = int(batch_size), tensors[0].device
-    width = [t.size(1) if t.dim() == 2 and t.dtype == torch.int64 and pad_id is not None else None for t in tensors]
-    last = [None if w is None else _last_word(t, pad_id).cpu() for t, w in zip(tensors, width)]
-    order = torch.randperm(len(tensors[0]), generator=shuffler)
-    if last[0] is not None:
-        order = torch.cat([pool[last[0][pool].argsort()] for pool in order.split(16 * batch_size)])
-    batches = order.split(batch_size)
-    for number in torch.randperm(len(batches), generator=shuffler).tolist():
-        rows = batches[number]
-        needed = {}
-        for w, n in zip(width, last):
-            if w is not None:
-                needed[w] = max(needed.get(w, 1), int(n[rows].max()))
-        rows_there = rows.to(device)
-        yield [t[rows_there] if w is None else t[rows_there, : needed[w]] for t, w in zip(tensors, width)]
-
-
-def _last_word(ids, pad_id):
-    """Return how many columns each row of ids (N, T) needs: up to its last token that is not padding."""
-    place = torch.arange(1, ids.size(1) + 1, device=ids.device)
-    return ((ids != pad_id) * place).amax(dim=1)  # (N, T) → (N,)
-
-
 @torch.no_grad()
-def evaluate(model, data, loss=next_token_loss, batch_size=512):
+def evaluate(model, data, loss=next_token_loss, batch_size=512, words_per_batch=None):
     """Return the loss in nats per token over all of `data`, in evaluation mode.
 
     Args:
         model: the model; its mode is put back afterwards.
         data: a tensor (N, T), or a tuple of tensors with N rows each.
         loss: `loss(model, *batch) -> (sum, number of tokens)`.
-        batch_size: examples at a time; the result does not depend on it.
+        batch_size, words_per_batch: how much at a time, as in `fit`; the result does not depend on it.
     """
-    tensors = _as_tensors(data, "data")
+    tensors = as_tensors(data, "data")
     check_size("batch_size", batch_size)
+    _check_loss(loss, model, tensors, "data")
+    if words_per_batch is None:
+        batches = zip(*(t.split(int(batch_size)) for t in tensors))
+    else:
+        batches = WordBatches(tensors, words_per_batch, getattr(model, "pad_id", None)).in_order()
     with evaluating(model):
-        parts = [loss(model, *part) for part in zip(*(t.split(int(batch_size)) for t in tensors))]
+        parts = [loss(model, *batch) for batch in batches]
     return _per_token(parts)
+
+
+def _check_loss(loss, model, tensors, name):
+    """Raise a `TypeError` where the default loss gets a model, or data, of another kind than it is for."""
+    if loss is next_token_loss:
+        inputs = inspect.signature(model.forward).parameters.values() if isinstance(model, nn.Module) else ()
+        needed = [p.name for p in inputs if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
+        if len(needed) > 1 or len(tensors) > 1:
+            raise TypeError(
+                f"loss is next_token_loss, for a model that reads one tensor; {type(model).__name__} reads "
+                f"{' and '.join(needed)}, {name} holds {len(tensors)}: a translator needs loss=translation_loss (of "
+                "helpers.translation), another model your own loss(model, *batch) -> (sum, number of tokens)"
+            )
 
 
 def _per_token(parts):
@@ -213,11 +189,22 @@ def fit(
     seed=0,
     progress=True,
     stop=None,
+    words_per_batch=None,
+    accumulate=1,
+    autocast=None,
+    patience=None,
+    pause_after=None,
+    resume=None,
 ):
     """Train a model; leave it in evaluation mode, with the weights of the epoch that did best on the validation data.
 
     All data lies on the model's device as one tensor, and a batch is cut out of it by indices: on models this small a
-    loader that fetches item by item takes as long as the model.
+    loader that fetches item by item takes as long as the model. Padding is known by the model's `pad_id`, if it has
+    one: batches are then cut to their longest example.
+
+    Stopped by hand (`KeyboardInterrupt`) after at least one whole epoch, it says so and returns as if it had ended
+    there; what the broken epoch did is dropped. Stopped earlier it raises `KeyboardInterrupt`. To go on, call it again
+    with the same arguments and `resume`: on a CPU 2 + 2 epochs equal 4 to the last digit.
 
     Args:
         model: the model, on the device where the data is.
@@ -229,68 +216,158 @@ def fit(
         weight_decay: AdamW's, on matrices only.
         clip: the largest norm of the gradient of all parameters together, or None.
         seed: of the order of the examples.
-        progress: whether to draw a progress bar.
+        progress: whether to draw a progress bar, which counts batches.
         stop: a `threading.Event`; once it is set, training ends before the next batch with a `KeyboardInterrupt`.
-
-    Padding is known by the model's `pad_id`, if it has one: batches are then cut to their longest example.
+        words_per_batch: in place of `batch_size`, how many ids of all tensors together, padding included, a batch
+            holds at most (see `helpers.batches.WordBatches`); an example that is longer travels alone.
+        accumulate: how many batches make one step of AdamW. Their gradients are weighted by tokens, so the step is that
+            of one batch as large as all of them, at the memory of one.
+        autocast: `torch.bfloat16` or `torch.float16`: mixed precision in training, not in validation nor in the loss.
+        patience: training ends after so many epochs without a lower validation loss. None for never.
+        pause_after: return after so many epochs of this call; `resume` goes on.
+        resume: the `History` of an unfinished call; model and PyTorch's random state become those of its last epoch.
 
     Returns:
         A `History`.
 
     Raises:
         FloatingPointError: the loss is no longer a finite number; names the epoch.
-        ValueError, TypeError: data or numbers that make no sense.
+        ValueError, TypeError: data or numbers that make no sense; a loss, or a history, of another kind of training.
     """
-    train, validation = _as_tensors(train, "train"), _as_tensors(validation, "validation")
-    for name, value in (("epochs", epochs), ("batch_size", batch_size)):
+    train, validation = as_tensors(train, "train"), as_tensors(validation, "validation")
+    sizes = {"epochs": epochs, "batch_size": batch_size, "accumulate": accumulate}
+    options = {"words_per_batch": words_per_batch, "patience": patience, "pause_after": pause_after}
+    for name, value in (sizes | {name: size for name, size in options.items() if size is not None}).items():
         check_size(name, value)
     check_number("lr", lr, above=0)
     check_size("seed", seed, least=0)
     check_number("weight_decay", weight_decay, low=0)
-    if clip is not None:
-        check_number("clip", clip, above=0)
-    steps_per_epoch = math.ceil(len(train[0]) / batch_size)
+    check_number("clip", 1.0 if clip is None else clip, above=0)
+    check_choice("autocast", autocast, (None, torch.bfloat16, torch.float16))
+    _check_loss(loss, model, train, "train")
+    pad_id, device = getattr(model, "pad_id", None), train[0].device
+    shuffler = torch.Generator().manual_seed(seed)
+    if words_per_batch is None:
+        batches = partial(shuffled_batches, train, batch_size * accumulate, shuffler, pad_id)
+        steps_per_epoch = math.ceil(len(train[0]) / (batch_size * accumulate))
+    else:
+        by_words = WordBatches(train, words_per_batch, pad_id, accumulate)
+        batches, steps_per_epoch = partial(by_words.shuffled, shuffler), len(by_words)
     matrices = [p for p in model.parameters() if p.requires_grad and p.dim() > 1]
     others = [p for p in model.parameters() if p.requires_grad and p.dim() <= 1]
     groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=lr, fused=True)
     share = (lambda step: schedule(step, epochs * steps_per_epoch)) if schedule else (lambda step: 1.0)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, share)
-    shuffler = torch.Generator().manual_seed(seed)
-    pad_id = getattr(model, "pad_id", None)
-    history, best_weights, start = History(), None, time.perf_counter()
+    scaler = torch.amp.GradScaler(device.type, enabled=autocast is torch.float16)  # or small gradients become 0
+    precision = partial(torch.autocast, device.type, autocast) if autocast else nullcontext
+    numbers = {"lr": lr, "weight_decay": weight_decay, "clip": clip, "seed": seed, "steps in an epoch": steps_per_epoch}
+    settings = sizes | numbers | {"words_per_batch": words_per_batch, "autocast": str(autocast)}
+    stateful = {"model": model, "optimizer": optimizer, "schedule": scheduler, "scaler": scaler}
+    history = History() if resume is None else _taken_up(resume, settings, stateful, shuffler)
+    first, start, said = len(history.train), time.perf_counter() - (history.seconds or [0.0])[-1], ""
+    last = epochs if pause_after is None else min(epochs, first + pause_after)
 
-    bar = tqdm(range(epochs), file=sys.stdout, disable=not progress, mininterval=0.5, ncols=88)
-    for epoch in bar:
-        model.train()
-        parts = []
-        for batch in shuffled_batches(train, batch_size, shuffler, pad_id):
-            if stop is not None and stop.is_set():
-                raise KeyboardInterrupt
-            batch_loss, batch_count = loss(model, *batch)
-            if not parts and epoch == 0 and not math.isfinite(batch_loss.detach()):
+    bar = tqdm(
+        total=epochs * steps_per_epoch, initial=first * steps_per_epoch, file=sys.stdout, disable=not progress,
+        mininterval=0.5, ncols=88, bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]",
+    )  # fmt: skip
+    try:
+        for epoch in range(first, last):
+            model.train()
+            parts, words, began = [], 0, time.perf_counter()
+            for batch in batches():
+                optimizer.zero_grad()
+                counts = []
+                for part in zip(*(t.chunk(accumulate) for t in batch)):
+                    if stop is not None and stop.is_set():
+                        raise KeyboardInterrupt
+                    with precision():
+                        part_loss, count = loss(model, *part)
+                    if not parts and epoch == 0 and not math.isfinite(part_loss.detach()):
+                        raise FloatingPointError(
+                            f"the loss is {part_loss:g} before the first step: look at the model's weights and the data"
+                        )
+                    counts.append(count)
+                    scaler.scale(part_loss / counts[0]).backward()
+                    parts.append((part_loss.detach(), count))
+                _step(model, optimizer, scaler, clip, counts)
+                scheduler.step()
+                words = words + sum(counts)
+                if bar.update():  # it draws: only then look at numbers, for which a GPU has to be waited for
+                    bar.set_postfix_str(f"{_rate(words, began)}{said}", refresh=False)
+            rate = _rate(words, began)
+            losses = _per_token(parts), evaluate(model, validation, loss, words_per_batch=words_per_batch)
+            if not all(map(math.isfinite, losses)):
                 raise FloatingPointError(
-                    f"the loss is {float(batch_loss)} before the first step: look at the model's weights and the data"
+                    f"the loss is not a finite number in epoch {epoch}; lower lr={lr} or clip={clip}"
                 )
-            optimizer.zero_grad()
-            (batch_loss / batch_count).backward()
-            if clip is not None:
-                nn.utils.clip_grad_norm_(model.parameters(), clip, foreach=True)
-            optimizer.step()
-            scheduler.step()
-            parts.append((batch_loss.detach(), batch_count))
-        history.train.append(_per_token(parts))
-        history.validation.append(evaluate(model, validation, loss))
-        history.seconds.append(time.perf_counter() - start)
-        if not math.isfinite(history.train[-1]) or not math.isfinite(history.validation[-1]):
-            raise FloatingPointError(
-                f"the loss is not a finite number in epoch {epoch}; lower lr={lr} or clip gradients"
-            )
-        if best_weights is None or history.validation[-1] < history.best:
-            history.best_epoch, best_weights = epoch, copy.deepcopy(model.state_dict())
-        bar.set_postfix_str(f"train {history.train[-1]:.3f}, validation {history.validation[-1]:.3f}")
-    model.load_state_dict(best_weights)
+            # One assignment, so that an interrupt finds either the old epoch or the new one, whole.
+            history = _longer(history, *losses, time.perf_counter() - start, settings, stateful, shuffler)
+            said = f", train {losses[0]:.3f}, validation {losses[1]:.3f}"
+            bar.set_postfix_str(rate + said)
+            if patience is not None and epoch - history.best_epoch >= patience:
+                break
+    except KeyboardInterrupt:
+        if not history.train or (stop is not None and stop.is_set()):
+            raise
+        bar.close()
+        print(
+            f"Stopped in epoch {len(history.train) + 1} of {epochs}. The model has the weights of epoch "
+            f"{history.best_epoch + 1}, validation loss {history.best:.3f}; fit(..., resume=history) goes on."
+        )
+    bar.close()
+    model.load_state_dict(history.state["best"])
     model.eval()
+    if len(history.train) == epochs:
+        history.state = None
+    return history
+
+
+def _step(model, optimizer, scaler, clip, counts):
+    """Step by the gradient of the mean over the tokens of all parts; it was collected in units of the first's."""
+    if len(counts) > 1:
+        for parameter in model.parameters():
+            if parameter.grad is not None:
+                parameter.grad.mul_(counts[0] / sum(counts))
+    scaler.unscale_(optimizer)
+    if clip is not None:
+        nn.utils.clip_grad_norm_(model.parameters(), clip, foreach=True)
+    scaler.step(optimizer)
+    scaler.update()
+
+
+def _rate(words, began):
+    return f"{int(words) / (time.perf_counter() - began):,.0f} words/s"
+
+
+def _longer(history, train, validation, seconds, settings, stateful, shuffler):
+    """Return the history with one epoch more, and copies of all that the next epoch begins with."""
+    state = {name: copy.deepcopy(part.state_dict()) for name, part in stateful.items()}
+    state |= {"settings": settings, "order": shuffler.get_state(), "random": torch.get_rng_state()}
+    state["cuda"] = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    better = not history.validation or validation < history.best
+    state["best"] = state["model"] if better else history.state["best"]
+    columns = [*history.train, train], [*history.validation, validation], [*history.seconds, seconds]
+    return History(*columns, len(history.train) if better else history.best_epoch, state)
+
+
+def _taken_up(history, settings, stateful, shuffler):
+    """Put everything back to where an unfinished history ends, and return the history."""
+    if not isinstance(history, History):
+        raise TypeError(f"resume is {type(history).__name__}, not the History that fit returned")
+    if history.state is None:
+        raise ValueError(f"resume has nothing to go on with: its {len(history.train)} epochs were all there were to be")
+    then = history.state["settings"]
+    changed = [f"{name}={then[name]!r}, now {value!r}" for name, value in settings.items() if then[name] != value]
+    if changed:
+        raise ValueError(f"resume was trained with {'; '.join(changed)}; it goes on with the same numbers only")
+    for name, part in stateful.items():
+        part.load_state_dict(copy.deepcopy(history.state[name]))
+    shuffler.set_state(history.state["order"].cpu())
+    torch.set_rng_state(history.state["random"].cpu())
+    if history.state["cuda"]:
+        torch.cuda.set_rng_state_all([state.cpu() for state in history.state["cuda"]])
     return history
 
 

@@ -14,6 +14,7 @@ from torch import nn
 
 from helpers.data import ParallelText
 from helpers.text import Vocabulary
+from helpers.training import History
 from helpers.transformer import MiniFormer, Transformer, TransformerConfig
 
 HELPERS = Path(__file__).resolve().parent.parent
@@ -130,12 +131,20 @@ CALLS = {
         {"logits": VECTORS, "targets": TOKENS, "pad_id": ID, "label_smoothing": [*SHARE, 1.0]}),
     "training.next_token_loss": ({"model": MiniFormer(5), "tokens": IDS}, {"tokens": TOKENS}),
     "training.seed_everything": ({"seed": 0}, {"seed": ["0", -1, 0.5, None]}),
-    "training.shuffled_batches": ({"tensors": (IDS,), "batch_size": 1, "shuffler": torch.Generator()}, {"batch_size": SIZE}),
-    "training.evaluate": ({"model": MiniFormer(5), "data": IDS}, {"data": ["x", (), [3], IDS[:0]], "batch_size": SIZE}),
+    "batches.as_tensors": ({"data": IDS, "name": "data"}, {"data": ["x", (), [3], IDS[:0]]}),
+    "batches.shuffled_batches": ({"tensors": (IDS,), "batch_size": 1, "shuffler": torch.Generator()}, {"batch_size": SIZE}),
+    "batches.WordBatches": (
+        {"tensors": (IDS,), "words_per_batch": 9, "pad_id": 0, "accumulate": 1},
+        {"words_per_batch": SIZE, "pad_id": [*ID, None], "accumulate": SIZE}),
+    "training.evaluate": (
+        {"model": MiniFormer(5), "data": IDS},
+        {"data": ["x", (), [3], IDS[:0]], "batch_size": SIZE, "words_per_batch": OPTIONAL_SIZE}),
     "training.fit": (
         fit_arguments(),
         {"train": ["x", (), IDS[:0], (IDS, IDS[:1])], "validation": ["x", ()], "epochs": SIZE, "lr": POSITIVE,
-         "batch_size": SIZE, "weight_decay": ["1", -0.1, math.nan, None], "clip": POSITIVE[:-1], "seed": ["0", 0.5]}),
+         "batch_size": SIZE, "weight_decay": ["1", -0.1, math.nan, None], "clip": POSITIVE[:-1], "seed": ["0", 0.5],
+         "words_per_batch": OPTIONAL_SIZE, "accumulate": SIZE, "patience": OPTIONAL_SIZE, "pause_after": OPTIONAL_SIZE,
+         "autocast": ["bfloat16", torch.float32, 16], "resume": ["x", 3, {}, History()]}),
     "training.fit_all": ({"jobs": [fit_arguments()]}, {"side_by_side": SIZE}),
     "translation.translation_loss": ({"model": None, "source": IDS, "target": IDS}, {}),
     "translation.bleu": (

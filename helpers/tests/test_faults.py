@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from helpers.batches import shuffled_batches
 from helpers.bertviz_views import head_views, load_attention, save_attention
 from helpers.collect import collect_attention, collecting_attention
 from helpers.common import evaluating
@@ -18,7 +19,7 @@ from helpers.data import load_parallel
 from helpers.generation import generate
 from helpers.layers import TokenEmbedding
 from helpers.seq2seq import Seq2Seq
-from helpers.training import evaluate, fit, fit_all, shuffled_batches, token_loss
+from helpers.training import evaluate, fit, fit_all, token_loss
 from helpers.transformer import MiniFormer, Transformer, TransformerConfig
 
 IDS = torch.tensor([[1, 3, 2, 0], [1, 4, 3, 2]])

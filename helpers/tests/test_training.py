@@ -1,4 +1,6 @@
-"""The training loop: it learns, it repeats itself, it keeps the best epoch, and it counts tokens."""
+"""The training loop: it learns, it repeats itself, it keeps the best epoch, it counts tokens, it stops and goes on."""
+
+import threading
 
 import pytest
 import torch
@@ -6,16 +8,16 @@ from torch.nn import functional as F
 
 from helpers.text import Vocabulary
 from helpers.training import (
+    History,
     evaluate,
     fit,
     fit_all,
     next_token_loss,
     one_cycle,
     seed_everything,
-    shuffled_batches,
     token_loss,
 )
-from helpers.transformer import MiniFormer
+from helpers.transformer import MiniFormer, Transformer, TransformerConfig
 
 WORDS = ["banana", "ananas", "nana", "bandana", "cabana", "savanna", "anna", "hannah"] * 4
 VOCABULARY = Vocabulary.from_words(WORDS)
@@ -42,17 +44,6 @@ def test_the_best_epoch_is_restored():
     assert history.best == min(history.validation)
     assert evaluate(model, TOKENS) == pytest.approx(history.best, abs=1e-6)
     assert len(history.train) == len(history.seconds) == 12
-
-
-def test_every_example_comes_once_an_epoch_whatever_the_batch_size():
-    numbers = torch.arange(1, 54).unsqueeze(1)
-    tokens = torch.cat([numbers, numbers % 7 * (numbers % 3), numbers * 0], dim=1)
-    labels = torch.arange(1, 54)
-    for batch_size in (1, 5, 8, 100):
-        batches = list(shuffled_batches((tokens, labels), batch_size, torch.Generator().manual_seed(0), pad_id=0))
-        assert sorted(int(n) for batch, _ in batches for n in batch[:, 0]) == labels.tolist()
-        assert all(torch.equal(batch[:, 0], label) for batch, label in batches)
-        assert all((batch[:, -1] != 0).any() for batch, _ in batches)  # nothing but padding was cut off
 
 
 def test_loss_per_token_does_not_depend_on_padding_or_batches():
@@ -130,3 +121,166 @@ def test_one_that_fails_stops_those_that_have_not_begun():
     with pytest.raises(FloatingPointError, match="here"):
         fit_all(failing, side_by_side=1)
     assert all(torch.equal(a, b) for a, b in zip(before, failing[3]["model"].parameters()))
+
+
+class Interrupted:
+    """The next-token loss, and somebody who presses Stop at its n-th call in training."""
+
+    def __init__(self, at):
+        self.left = at
+
+    def __call__(self, model, tokens):
+        self.left -= model.training
+        if self.left == 0 and model.training:
+            raise KeyboardInterrupt
+        return next_token_loss(model, tokens)
+
+
+BATCHES = 4  # an epoch of 32 words, 8 at a time
+
+
+def run(model=None, dropout=0.2, **changes):
+    if model is None:
+        seed_everything(0)
+        model = MiniFormer(len(VOCABULARY), d_model=16, dropout=dropout)
+    recipe = {"epochs": 4, "lr": 1e-2, "batch_size": 8, "progress": False} | changes
+    return model, fit(model, TOKENS, TOKENS, **recipe)
+
+
+def same(model, other):
+    return all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), other.state_dict().values()))
+
+
+def test_stop_returns_what_there_is(capsys):
+    model, history = run(loss=Interrupted(2 * BATCHES + 2))
+    assert len(history.train) == len(history.validation) == len(history.seconds) == 2
+    assert not model.training
+    assert evaluate(model, TOKENS) == pytest.approx(history.best, abs=1e-6)
+    said = capsys.readouterr().out
+    assert said.count("\n") == 1 and said.startswith("Stopped in epoch 3 of 4.") and "resume=history" in said
+
+
+@pytest.mark.parametrize("at", [1, BATCHES])
+def test_stop_before_one_whole_epoch_is_an_interrupt(at, capsys):
+    with pytest.raises(KeyboardInterrupt):
+        run(loss=Interrupted(at))
+    assert capsys.readouterr().out == ""
+
+
+def test_the_event_always_ends_in_an_interrupt():
+    stop, calls = threading.Event(), []
+
+    def loss(model, tokens):
+        calls.append(stop.set() if len(calls) > 2 * BATCHES + 2 else None)
+        return next_token_loss(model, tokens)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(loss=loss, stop=stop)
+
+
+def by_words(**changes):
+    return {"words_per_batch": 40, "accumulate": 2} | changes
+
+
+@pytest.mark.parametrize("recipe", [{}, by_words(), {"schedule": None, "clip": None, "lr": 0.3}])
+def test_two_epochs_and_two_more_are_four(recipe, tmp_path):
+    whole, history = run(**recipe)
+    first, begun = run(pause_after=2, **recipe)
+    assert len(begun.train) == 2 and begun.train == history.train[:2] and history.state is None
+    assert evaluate(first, TOKENS) == pytest.approx(begun.best, abs=1e-6)
+    torch.save(vars(begun), tmp_path / "begun.pt")
+    fresh = MiniFormer(len(VOCABULARY), d_model=16, dropout=0.2)
+    for model, kept in ((first, begun), (fresh, History(**torch.load(tmp_path / "begun.pt", weights_only=True)))):
+        torch.rand(3), first(TOKENS)  # what happens in between does not matter
+        _, resumed = run(model, resume=kept, **recipe)
+        assert (resumed.train, resumed.validation) == (history.train, history.validation)
+        assert resumed.best_epoch == history.best_epoch and same(model, whole)
+        assert resumed.seconds == sorted(resumed.seconds) and len(begun.train) == 2
+
+
+def test_what_was_stopped_goes_on_exactly():
+    whole, history = run()
+    model, begun = run(loss=Interrupted(3 * BATCHES + 3))
+    _, again = run(model, resume=begun, loss=Interrupted(2))  # stopped again before an epoch is whole: nothing is lost
+    assert again == begun
+    _, resumed = run(model, resume=again)
+    assert (resumed.train, resumed.validation) == (history.train, history.validation) and same(model, whole)
+
+
+def test_only_what_can_go_on_exactly_goes_on():
+    model, done = run()
+    with pytest.raises(ValueError, match="resume has nothing to go on with: its 4 epochs"):
+        run(model, resume=done)
+    _, begun = run(pause_after=1)
+    for change in ({"epochs": 8}, {"lr": 0.1}, {"batch_size": 9}, by_words(), {"autocast": torch.bfloat16}):
+        with pytest.raises(ValueError, match=rf"resume was trained with .*{next(iter(change))}="):
+            run(model, resume=begun, **change)
+    with pytest.raises(TypeError, match="resume is list"):
+        run(model, resume=[])
+
+
+def test_patience_ends_what_no_longer_improves(capsys):
+    _, history = run(lr=0.5, clip=None, schedule=None, epochs=60, patience=2)
+    assert len(history.train) == history.best_epoch + 3 < 60
+    assert capsys.readouterr().out == ""
+    assert len(run(patience=60)[1].train) == 4
+
+
+def test_accumulated_gradients_are_those_of_one_large_batch():
+    def gradients(**recipe):  # those of the only step; clipping and AdamW would hide a wrong factor
+        model, _ = run(dropout=0.0, epochs=1, clip=None, **recipe)
+        return torch.cat([p.grad.flatten() for p in model.parameters()])
+
+    large = gradients(batch_size=32)
+    assert torch.allclose(gradients(batch_size=8, accumulate=4), large, atol=1e-6)
+    assert torch.allclose(gradients(words_per_batch=300), large, atol=1e-6)
+    assert torch.allclose(gradients(words_per_batch=70, accumulate=5), large, atol=1e-6)
+    assert not torch.allclose(gradients(batch_size=8), large, atol=1e-2)
+    sizes = set()
+
+    def loss(model, tokens):
+        sizes.add(len(tokens))
+        return next_token_loss(model, tokens)
+
+    run(batch_size=4, accumulate=4, loss=loss, epochs=1)
+    assert max(sizes - {len(TOKENS)}) == 4
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_mixed_precision_has_its_loss_in_full_precision(dtype):
+    seen = set()
+
+    def loss(model, tokens):
+        logits = model(tokens[:, :-1])
+        total, count = token_loss(logits, tokens[:, 1:], 0)
+        seen.add((model.training, logits.dtype, total.dtype))
+        return total, count
+
+    model, history = run(autocast=dtype, loss=loss)
+    assert seen == {(True, dtype, torch.float32), (False, torch.float32, torch.float32)}
+    assert all(p.dtype == torch.float32 for p in model.parameters())
+    assert history.best == pytest.approx(run()[1].best, rel=0.05)
+
+
+def test_batches_by_words_learn_as_well():
+    model, history = run(words_per_batch=70)
+    assert history.best == pytest.approx(run()[1].best, rel=0.1)
+    assert evaluate(model, TOKENS, words_per_batch=20) == pytest.approx(history.best, abs=1e-5)
+
+
+def test_the_default_loss_says_what_it_is_for():
+    translator = Transformer(TransformerConfig(len(VOCABULARY), len(VOCABULARY)))
+    for data in (TOKENS, (TOKENS, TOKENS)):
+        with pytest.raises(TypeError, match="Transformer reads source and target, .* needs loss=translation_loss"):
+            fit(translator, data, data, epochs=1, lr=1e-3)
+        with pytest.raises(TypeError, match="loss is next_token_loss"):
+            evaluate(translator, data)
+    with pytest.raises(TypeError, match="train holds 2"):
+        fit(MiniFormer(len(VOCABULARY)), (TOKENS, TOKENS), TOKENS, epochs=1, lr=1e-3)
+
+
+def test_the_bar_counts_batches_and_words(capsys):
+    run(progress=True, epochs=2)
+    last = capsys.readouterr().out.rstrip().split("\r")[-1]
+    assert last.startswith("100%") and f"{2 * BATCHES}/{2 * BATCHES}" in last
+    assert " words/s, train " in last and ", validation " in last and len(last) <= 88
