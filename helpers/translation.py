@@ -5,19 +5,24 @@ from typing import NamedTuple
 
 import torch
 
-from helpers.common import check_size, check_tensor, check_tokens, evaluating
+from helpers.common import check_number, check_size, check_tensor, check_tokens, evaluating
 from helpers.training import token_loss
 
 
-def translation_loss(model, source, target):
-    """The loss of a `Seq2Seq` on pairs: (sum in nats, number of target words, `<EOS>` counted and padding not).
+def translation_loss(model, source, target, label_smoothing=0.0):
+    """The loss of a translator on pairs: (sum in nats, number of target words, `<EOS>` counted and padding not).
 
     Args:
-        model: `model(source, target) -> (logits, weights)`, with `pad_id`.
+        model: a `Seq2Seq` or a `Transformer`: `model(source, target)` gives logits, or (logits, weights); with `pad_id`.
         source: ids, (B, S).
         target: ids, (B, T + 1), from `<BOS>` to `<EOS>`: all but the last are fed, all but the first are asked for.
+        label_smoothing: as in `token_loss`, but in training only: in evaluation mode the loss is the plain one, which
+            can be compared. For `fit`: `functools.partial(translation_loss, label_smoothing=0.1)`.
     """
-    return token_loss(model(source, target[:, :-1])[0], target[:, 1:], model.pad_id)
+    check_number("label_smoothing", label_smoothing, low=0, below=1)
+    made = model(source, target[:, :-1])
+    logits = made[0] if isinstance(made, tuple) else made  # (B, T, V)
+    return token_loss(logits, target[:, 1:], model.pad_id, label_smoothing if model.training else 0.0)
 
 
 class Bleu(NamedTuple):

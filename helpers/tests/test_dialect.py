@@ -146,7 +146,8 @@ CALLS = {
          "words_per_batch": OPTIONAL_SIZE, "accumulate": SIZE, "patience": OPTIONAL_SIZE, "pause_after": OPTIONAL_SIZE,
          "autocast": ["bfloat16", torch.float32, 16], "resume": ["x", 3, {}, History()]}),
     "training.fit_all": ({"jobs": [fit_arguments()]}, {"side_by_side": SIZE}),
-    "translation.translation_loss": ({"model": None, "source": IDS, "target": IDS}, {}),
+    "translation.translation_loss": (
+        {"model": None, "source": IDS, "target": IDS}, {"label_smoothing": [*SHARE, 1.0]}),
     "translation.bleu": (
         {"hypotheses": ["a b"], "references": ["a b"]}, {"hypotheses": STRINGS, "references": STRINGS}),
     "translation.exact_match": (

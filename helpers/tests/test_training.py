@@ -1,11 +1,13 @@
 """The training loop: it learns, it repeats itself, it keeps the best epoch, it counts tokens, it stops and goes on."""
 
 import threading
+from functools import partial
 
 import pytest
 import torch
 from torch.nn import functional as F
 
+from helpers.seq2seq import Seq2Seq
 from helpers.text import Vocabulary
 from helpers.training import (
     History,
@@ -18,6 +20,7 @@ from helpers.training import (
     token_loss,
 )
 from helpers.transformer import MiniFormer, Transformer, TransformerConfig
+from helpers.translation import translation_loss
 
 WORDS = ["banana", "ananas", "nana", "bandana", "cabana", "savanna", "anna", "hannah"] * 4
 VOCABULARY = Vocabulary.from_words(WORDS)
@@ -277,6 +280,21 @@ def test_the_default_loss_says_what_it_is_for():
             evaluate(translator, data)
     with pytest.raises(TypeError, match="train holds 2"):
         fit(MiniFormer(len(VOCABULARY)), (TOKENS, TOKENS), TOKENS, epochs=1, lr=1e-3)
+
+
+@pytest.mark.parametrize("make", [
+    lambda: Transformer(TransformerConfig(len(VOCABULARY), len(VOCABULARY), d_model=16)),
+    lambda: Seq2Seq(len(VOCABULARY), len(VOCABULARY), hidden_size=16, attention="luong-dot"),
+])  # fmt: skip
+def test_both_kinds_of_translator_learn_with_the_loss_that_is_named(make):
+    seed_everything(0)
+    model, pair, smooth = make(), (TOKENS, TOKENS), partial(translation_loss, label_smoothing=0.3)
+    options = {"epochs": 2, "lr": 1e-2, "words_per_batch": 150, "progress": False}
+    history = fit(model, pair, pair, smooth, **options)
+    assert history.validation[1] < history.validation[0]
+    assert history.best == pytest.approx(evaluate(model, pair, translation_loss), abs=1e-5), "plain in evaluation mode"
+    model.train()
+    assert smooth(model, *pair)[0] > translation_loss(model, *pair)[0] * 1.05
 
 
 def test_the_bar_counts_batches_and_words(capsys):
