@@ -6,7 +6,7 @@ A name lives in the module it is imported from. Arrows go one way, from the bott
     start              what the setup cell calls                                 -
     common             checks of sizes and ids, evaluation mode                  -
     data               words with their one split, parallel text, agreement      -
-    text               Vocabulary                                                2
+    text               Tokenizer, Vocabulary                                     2
     attention          masks, masked softmax, scaled dot-product, multi-head     1, 3
     classic_attention  Bahdanau's and Luong's attention                          2
     generation         greedy, sampling, beam search                             4
@@ -16,8 +16,10 @@ A name lives in the module it is imported from. Arrows go one way, from the bott
     batches            examples of like length, by number or by words            -
     training           fit, evaluate, losses, schedules                          -
     translation        loss, BLEU, exact match, alignment error                  2
+    saving             a translator with all that it needs, in one file          -
     collect            attention weights out of any module                       3
     analysis           entropy, distance, intervals, leaks                       1, 5
+    glyphs             tokens that the pictures' font can write                  -
     plots              charts and heat maps                                      -
     diagrams           the drawings of attention, and what drawings are made of  -
     model_diagrams     the drawings of whole models                              -

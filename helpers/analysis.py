@@ -10,7 +10,7 @@ from scipy import stats
 from torch.nn import functional as F
 
 from helpers.attention import check_mask
-from helpers.common import check_number, check_size, check_special, check_tensor, check_tokens
+from helpers.common import check_number, check_size, check_special, check_tensor, check_texts, check_tokens
 
 
 def _check_weights(weights):
@@ -302,8 +302,7 @@ def word_regression(texts, labels, *others, penalty=1.0):
     Raises:
         TypeError, ValueError: texts that are no list of strings, not as many labels as texts, or a label not 0 or 1.
     """
-    if isinstance(texts, str) or not hasattr(texts, "__iter__") or not all(isinstance(text, str) for text in texts):
-        raise TypeError(f"texts={texts!r} must be a list of strings")
+    texts = check_texts("texts", texts)
     check_number("penalty", penalty, low=0)
     labels = torch.as_tensor(labels, dtype=torch.float32)
     if len(labels) != len(texts) or not ((labels == 0) | (labels == 1)).all():

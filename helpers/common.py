@@ -41,6 +41,22 @@ def check_choice(name, value, choices):
         raise kind(f"{name}={value!r} is not one of {', '.join(map(str, choices))}")
 
 
+def check_texts(name, values, least=1):
+    """Return `values` as a list; raise an error that names `name` unless they are strings, at least `least` of them.
+
+    A string alone is a `TypeError`: its letters would pass for a list of strings.
+    """
+    if isinstance(values, str) or not hasattr(values, "__iter__"):
+        raise TypeError(f"{name} must be a list of strings, not {values!r}")
+    values = list(values)
+    wrong = [value for value in values if not isinstance(value, str)]
+    if wrong:
+        raise TypeError(f"{name} holds {wrong[0]!r}; {name} must be a list of strings")
+    if len(values) < least:
+        raise ValueError(f"{name} is empty; at least one string is needed")
+    return values
+
+
 def check_special(vocab_size=None, **ids):
     """Raise unless the ids of special symbols are whole numbers, differ, and lie in the vocabulary."""
     for name, value in ids.items():

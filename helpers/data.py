@@ -1,10 +1,15 @@
 """Load what lies in `data/`, checked line by line: words, parallel text, sentences about agreement, your own text."""
 
+import gzip
 import random
 import re
+import warnings
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
+
+from helpers.common import check_choice, check_size
 
 DATA_DIRECTORY = Path(__file__).resolve().parent.parent / "data"
 
@@ -28,25 +33,50 @@ def _read_lines(path):
 
     A line ends where an editor says so, with LF or CRLF, and nowhere else: `str.splitlines` would also cut at form
     feeds and at U+2028, and then line i of one language no longer translates line i of the other. A byte order mark is
-    dropped, and every kind of space counts as a space.
+    dropped, and every kind of space counts as a space. A file whose name ends in `.gz` is unpacked.
 
     Raises:
         FileNotFoundError: there is no such file; says where it was expected.
-        ValueError: the file is not UTF-8 or holds nothing.
+        ValueError: the file is not UTF-8 text, holds nothing, or is no text of the kind (a web page, marks of a merge).
     """
     path = Path(path)
     if not path.is_file():
-        ours = DATA_DIRECTORY in path.resolve().parents
+        ours = path.resolve().parent in (DATA_DIRECTORY, DATA_DIRECTORY / "en_ja", DATA_DIRECTORY / "agreement")
         advice = "; it belongs to the repository, so check out data/ again" if ours else ""
         raise FileNotFoundError(f"{path}: no such file{advice}")
+    content = path.read_bytes()
+    if path.suffix == ".gz":
+        try:
+            content = gzip.decompress(content)
+        except (OSError, EOFError, zlib.error) as error:
+            raise ValueError(f"{path}: not a whole gzip file ({error})") from error
+    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise ValueError(f"{path}, line 1: not UTF-8 text but UTF-16; save it as UTF-8")
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not UTF-8 text (byte {error.start} is {error.object[error.start]:#04x})") from error
+        line, start = error.object[: error.start].count(b"\n") + 1, error.start
+        raise ValueError(
+            f"{path}: not UTF-8 text (byte {start} is {error.object[start]:#04x}, in line {line})"
+        ) from error
     if not text.strip():
         raise ValueError(f"{path}: the file is empty")
-    lines = text.removesuffix("\n").split("\n")
-    return [re.sub(r"[^\S \t]", " ", line.removesuffix("\r")) for line in lines]
+    lines = [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
+    if len(lines) == 1 and "\r" in lines[0]:
+        raise ValueError(f"{path}, line 1: the lines end in a carriage return alone; save the file with LF or CRLF")
+    for number, line in enumerate(lines, 1):
+        for what, found in NO_TEXT.items():
+            if found(line):
+                raise ValueError(f"{path}, line {number}: {what}: {line[:40]!r}")
+    return [re.sub(r"[^\S \t]", " ", line) for line in lines]
+
+
+NO_TEXT = {  # what a line holds that is no sentence, and how to see it
+    "a zero byte, so this is no text file": lambda line: "\0" in line,
+    "a mark of an unfinished merge": lambda line: line.startswith(("<<<<<<< ", ">>>>>>> ")),
+    "the beginning of a web page, not the file itself": lambda line: line[:14].lower().startswith(("<!doctype html", "<html")),
+    "a pointer of Git LFS, not the file itself": lambda line: line.startswith("version https://git-lfs"),
+}  # fmt: skip
 
 
 def load_words(directory=DATA_DIRECTORY):
@@ -106,33 +136,64 @@ def split_words(words=None):
     return Split(words[:first], words[first:second], words[second:])
 
 
-def load_parallel(name_or_directory="en_ja"):
+def load_parallel(
+    name_or_directory="en_ja", source=None, target=None, *, empty="refuse", max_words=None, too_long="refuse"
+):
     """Return a parallel corpus as a dictionary from split to `ParallelText`.
 
     Args:
-        name_or_directory: a folder of `data/`, or any directory with `train.en, train.ja, dev.*, test.*`: tokenised,
-            one sentence a line, any two languages with two-letter codes. Further splits, and `.romaji` and `.align`
-            beside a split, are loaded where they are. The source language is the first of a directory name such as
-            `en_ja`, else the first in alphabetical order.
+        name_or_directory: a folder of `data/`, or any directory with `train.en, train.ja, dev.*, test.*`: one sentence
+            a line, line i translating line i; `.gz` behind the name if it is packed. `val` is another name of `dev`. A
+            missing test set is a warning. Further splits, and `.romaji` and `.align` beside a split, are loaded where
+            they are. An end such as `en`, `deu`, `pt-BR` or `zh_Hans` names the language.
+        source, target: the languages to translate from and to; needed only where there are more than two, or for the
+            other direction. By default the source is the first of a directory name such as `en_ja`, else the first in
+            alphabetical order.
+        empty: what to do about an empty line: "refuse", or "drop" it and its translation; a warning says how many.
+        max_words: most words of a line, words being what spaces separate; None for no limit.
+        too_long: what to do about a longer line: "refuse", "drop" it and its translation, or "cut" it.
 
     Raises:
         FileNotFoundError: the directory or a file is missing.
-        ValueError: files of one split have unequal numbers of lines, a line is empty, a file is not UTF-8, or an
-            alignment does not fit; names file and line.
+        ValueError: files of one split have unequal numbers of lines, a line is empty or too long, a file is not UTF-8,
+            an alignment does not fit, or a language is not there; names file and line.
     """
+    check_choice("empty", empty, ("refuse", "drop"))
+    check_choice("too_long", too_long, ("refuse", "drop", "cut"))
+    if max_words is not None:
+        check_size("max_words", max_words)
     known = DATA_DIRECTORY / str(name_or_directory)
-    return _load_corpus(known if known.is_dir() else name_or_directory)
-
-
-SPLITS = ("train", "dev", "test")  # what every corpus has; it may have more
+    directory = known if known.is_dir() else Path(name_or_directory)
+    if not directory.is_dir():
+        raise FileNotFoundError(f"{directory}: no such directory; expected one with train.*, dev.* and test.* inside")
+    pair = _languages(directory, source, target)
+    suffixes = tuple(f".{pair[0]}{packed}" for packed in ("", ".gz"))
+    paths = sorted(path.name for path in directory.glob("[!.]*"))  # not macOS's "._train.en"
+    files = {name.removesuffix(suffix): name for name in paths for suffix in suffixes if name.endswith(suffix)}
+    names = {name: name for name in files}  # from split to how its files are called
+    if "dev" not in names:
+        names["dev"] = next((names.pop(name) for name in ("val", "valid", "validation") if name in names), None)
+    missing = [name for name in ("train", "dev") if not names.get(name)]
+    if missing:
+        or_val = f" (or val.{pair[0]})" * (missing[0] == "dev")
+        raise FileNotFoundError(f"{directory}: {missing[0]}.{pair[0]} is missing{or_val}")
+    if "test" not in names:
+        warnings.warn(f"{directory}: there is no test.{pair[0]}; found {', '.join(sorted(names))}", stacklevel=2)
+    splits = {}
+    for name in sorted(names):
+        splits[name], dropped = _load_split(directory, names[name], pair, empty, max_words, too_long)
+        if dropped:
+            warnings.warn(f"{directory}: dropped {dropped} pairs of {name}, empty or too long", stacklevel=2)
+    return splits
 
 
 @dataclass(frozen=True)
 class ParallelText:
     """One split: sentence i of `source` is translated by sentence i of `target`. Tokens are separated by one space.
 
-    `romaji` holds the target's tokens in ASCII letters, one for one, or is None; `alignment` holds for each pair the
-    set of (source position, target position) that translate each other, or is None.
+    `romaji` holds the tokens in ASCII letters, one for one, of Japanese or, where that is neither side, of the target;
+    `alignment` holds for each pair the set of (source position, target position) that translate each other. Either may
+    be None.
     """
 
     source: list[str]
@@ -144,55 +205,94 @@ class ParallelText:
         return len(self.source)
 
 
-def _load_corpus(directory):
-    """Load every split of a directory; see `load_parallel`."""
-    directory = Path(directory)
-    if not directory.is_dir():
-        raise FileNotFoundError(f"{directory}: no such directory; expected one with train.*, dev.* and test.* inside")
-    source, target = _languages(directory)
-    names = sorted({path.stem for path in directory.glob(f"[!.]*.{source}")})  # not macOS's "._train.en"
-    missing = [name for name in SPLITS if name not in names]
-    if missing:
-        raise FileNotFoundError(f"{directory}: {missing[0]}.{source} is missing")
-    return {name: _load_split(directory, name, source, target) for name in names}
+LANGUAGE = re.compile(r"train\.([a-z]{2,3}(?:[-_][A-Za-z0-9]{2,8})*)(?:\.gz)?")
+NO_LANGUAGE = {"txt", "tsv", "csv", "gz", "zip", "bpe", "tok", "md"}  # ends of file names
 
 
-def _languages(directory):
-    """Return the two language codes of a corpus, the source first: from `en_ja`, else in alphabetical order."""
-    codes = sorted({path.suffix[1:] for path in directory.glob("train.*") if re.fullmatch(r"\.[a-z]{2}", path.suffix)})
-    if len(codes) != 2:
-        raise ValueError(
-            f"{directory}: found train.* in the _languages {codes}; there must be two, such as train.en, train.ja"
-        )
-    return codes[::-1] if directory.name == "_".join(codes[::-1]) else codes
+def _languages(directory, source, target):
+    """Return the language codes of a corpus, the source first: as asked for, else from `en_ja`, else by alphabet."""
+    matches = [LANGUAGE.fullmatch(path.name) for path in directory.iterdir()]
+    there = sorted({match[1] for match in matches if match} - NO_LANGUAGE)
+    if source is None and target is None:
+        if len(there) != 2:
+            raise ValueError(
+                f"{directory}: found train.* in the languages {there}; there must be two, such as train.en, train.ja, or "
+                "source= and target= say which"
+            )
+        return _in_order(directory, there)
+    for name, code in (("source", source), ("target", target)):
+        if code is not None and code not in there:
+            raise ValueError(
+                f"{directory}: {name}={code!r}, but there is train.* in {', '.join(there) or 'no language'}"
+            )
+    rest = [code for code in there if code not in (source, target)]
+    if None in (source, target) and len(rest) != 1:
+        raise ValueError(f"{directory}: {there} are its languages; say both source= and target=")
+    pair = [source or rest[0], target or rest[0]]
+    if source == target:
+        raise ValueError(f"{directory}: source={source!r} and target={target!r} must differ")
+    return pair
 
 
-def _load_split(directory, name, source, target):
-    """Load one split and check that its files belong together."""
-    columns = {}
-    for suffix in (source, target, "romaji", "align"):
-        path = directory / f"{name}.{suffix}"
-        if path.exists() or suffix in (source, target):
-            columns[suffix] = _read_lines(path)
-            _check_lines(path, columns[suffix], columns[source], f"{name}.{source}")
+def _in_order(directory, codes):
+    """Return two language codes, the source first, where nobody says which it is; links stand in this order, too."""
+    first, second = sorted(codes)
+    return [second, first] if directory.name in (f"{second}_{first}", f"{second}-{first}") else [first, second]
+
+
+def _load_split(directory, name, pair, empty, max_words, too_long):
+    """Load one split and check that its files belong together; return it and how many pairs were dropped."""
+    columns, paths = {}, {}
+    for suffix in (*pair, "romaji", "align"):
+        plain, packed = directory / f"{name}.{suffix}", directory / f"{name}.{suffix}.gz"
+        path = packed if packed.exists() and not plain.exists() else plain
+        if path.exists() or suffix in pair:
+            columns[suffix], paths[suffix] = _read_lines(path), path
+            _check_count(path, columns[suffix], columns[pair[0]], paths[pair[0]].name)
+    dropped = set()
+    for suffix, lines in columns.items():
+        for row, line in enumerate(lines):
+            words = line.split()
+            here = f"{paths[suffix]}, line {row + 1}"
+            if not words and (empty == "refuse" or suffix not in pair) and row not in dropped:
+                raise ValueError(
+                    f"{here}: the line is empty" + "; empty='drop' leaves out such pairs" * (suffix in pair)
+                )
+            long = max_words is not None and len(words) > max_words and suffix in pair
+            if long and too_long == "refuse":
+                raise ValueError(
+                    f"{here}: {len(words)} words, more than max_words={max_words}; too_long= says what to do"
+                )
+            if not words or (long and too_long == "drop"):
+                dropped.add(row)
+    kept = [row for row in range(len(columns[pair[0]])) if row not in dropped]
+    if not kept:
+        raise ValueError(f"{paths[pair[0]]}: no pair is left, every line is empty or too long")
+    alphabet = "ja" if "ja" in pair else pair[1]
+    for row, line in enumerate(columns.get("romaji", ())):
+        if row not in dropped and len(line.split()) != len(columns[alphabet][row].split()):
+            raise ValueError(f"{paths['romaji']}, line {row + 1}: not as many tokens as in {paths[alphabet].name}")
     alignment = None
     if "align" in columns:
-        rows = zip(columns["align"], columns[source], columns[target])
-        alignment = [_read_links(directory / f"{name}.align", i, *row) for i, row in enumerate(rows, 1)]
-    if "romaji" in columns:
-        for i, (a, b) in enumerate(zip(columns["romaji"], columns[target]), 1):
-            if len(a.split()) != len(b.split()):
-                raise ValueError(f"{directory / name}.romaji, line {i}: not as many tokens as in {name}.{target}")
-    return ParallelText(columns[source], columns[target], columns.get("romaji"), alignment)
+        first, second = _in_order(directory, pair)
+        rows = [(row + 1, columns["align"][row], columns[first][row], columns[second][row]) for row in kept]
+        alignment = [_read_links(paths["align"], *row) for row in rows]
+        if first != pair[0]:
+            alignment = [{(j, i) for i, j in links} for links in alignment]
+    texts = {name: [lines[row] for row in kept] for name, lines in columns.items()}
+    if max_words is not None:
+        texts = {name: [" ".join(line.split()[:max_words]) for line in lines] for name, lines in texts.items()}
+        alignment = alignment and [{link for link in links if max(link) < max_words} for links in alignment]
+    return ParallelText(texts[pair[0]], texts[pair[1]], texts.get("romaji"), alignment), len(dropped)
 
 
-def _check_lines(path, lines, first, first_name):
-    """Raise a `ValueError` unless there are as many lines as in the first file, and none is empty."""
+def _check_count(path, lines, first, first_name):
+    """Raise a `ValueError` unless there are as many lines as in the first file."""
     if len(lines) != len(first):
-        raise ValueError(f"{path}: {len(lines)} lines, but {first_name} has {len(first)}; line i must translate line i")
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            raise ValueError(f"{path}, line {number}: the line is empty")
+        raise ValueError(
+            f"{path}: {len(lines)} lines, but {first_name} has {len(first)}; line i must translate line i, and line "
+            f"{min(len(lines), len(first)) + 1} stands alone"
+        )
 
 
 def _read_links(path, number, links, source, target):

@@ -39,7 +39,7 @@ def select_rows(state, index):
 @torch.no_grad()
 def generate(
     step, state, batch_size, *, max_length, bos_id=1, eos_id=2, pad_id=0, device=None,
-    strategy="greedy", top_k=None, temperature=1.0, beam_size=4, length_penalty=0.6, generator=None,
+    strategy=None, top_k=None, temperature=1.0, beam_size=None, length_penalty=0.6, generator=None,
 ):  # fmt: skip
     """Write a sequence for each row of a batch; a row stops at its own `<EOS>`, the batch when all rows have.
 
@@ -52,10 +52,11 @@ def generate(
         max_length: most tokens a sequence may get, `<EOS>` counted.
         bos_id, eos_id, pad_id: ids of the special tokens.
         device: where the tokens are made.
-        strategy: "greedy" takes the likeliest token; "sample" draws one; "beam" keeps several beginnings.
+        strategy: "greedy" takes the likeliest token; "sample" draws one; "beam" keeps several beginnings. None: "beam"
+            where `beam_size` says more than 1, else "greedy".
         top_k: sampling draws among the k likeliest tokens only (Fan et al. 2018, section 5.4); None for all.
         temperature: sampling divides the logits by it.
-        beam_size: how many beginnings beam search keeps for each sequence; 1 is greedy.
+        beam_size: how many beginnings beam search keeps for each sequence (None: 4); 1 is greedy.
         length_penalty: alpha of Wu et al. 2016, equation 14; beam search ranks by log-probability over
             ((5 + length) / 6)^alpha, so 0 is the log-probability itself.
         generator: the random numbers for sampling.
@@ -69,9 +70,12 @@ def generate(
     """
     sizes = {"batch_size": batch_size, "max_length": max_length, "beam_size": beam_size, "top_k": top_k}
     for name, size in sizes.items():
-        if name != "top_k" or size is not None:
+        if name not in ("beam_size", "top_k") or size is not None:
             check_size(name, size)
+    if strategy is None:
+        strategy = "greedy" if beam_size in (None, 1) else "beam"
     check_choice("strategy", strategy, STRATEGIES)
+    beam_size = 4 if beam_size is None else beam_size
     check_number("temperature", temperature, above=0)  # towards 0 sampling becomes greedy
     check_number("length_penalty", length_penalty, low=0)
     check_special(bos_id=bos_id, eos_id=eos_id, pad_id=pad_id)

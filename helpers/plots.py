@@ -15,6 +15,8 @@ from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 from PIL import Image
 
+from helpers.glyphs import drawable
+
 PALETTE = sns.color_palette("colorblind")
 WIDEST = 864  # pixels: the column of text on the site and in Jupyter
 
@@ -45,7 +47,7 @@ def _draw(ax, weights, query_tokens, key_tokens, values=False, colorbar=True):
     sns.heatmap(
         _matrix(weights, query_tokens, key_tokens),
         ax=ax, vmin=0, vmax=1, cmap="viridis", square=True, cbar=colorbar, annot=values, fmt=".2f",
-        xticklabels=list(key_tokens), yticklabels=list(query_tokens), linewidths=0.3, annot_kws={"fontsize": "small"},
+        xticklabels=drawable(key_tokens), yticklabels=drawable(query_tokens), linewidths=0.3, annot_kws={"fontsize": "small"},
         cbar_kws={"shrink": 0.8, "label": "weight"},
     )  # fmt: skip
     _fit_labels(ax)
@@ -350,7 +352,7 @@ def weight_bars(steps, tokens, title, ax=None):
         bars = ax.bar(places, weights.tolist(), width, color=PALETTE[number], label=label)
         if len(steps) == 1:
             ax.bar_label(bars, [f"{w:.2f}" for w in weights.tolist()], fontsize="small")
-    ax.set_xticks(range(len(tokens)), tokens)
+    ax.set_xticks(range(len(tokens)), drawable(tokens))
     ax.set(ylim=(0, 1.08), xlabel="key", ylabel="weight", title=title)
     ax.grid(axis="x", visible=False)
     if len(steps) > 1:

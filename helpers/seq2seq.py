@@ -193,14 +193,14 @@ class Seq2Seq(nn.Module):
         """Return the tokens that `translate` returns, (B, T), without weights: what `Transformer.generate` returns."""
         return self.translate(source, **options)[0]
 
-    def translate(self, source, max_length=None, beam_size=1, length_penalty=0.6):
+    def translate(self, source, max_length=None, beam_size=None, length_penalty=0.6, **options):
         """Translate, without dropout, each step fed with the model's own last word.
 
         Args:
             source: ids, (B, S), padded on the right.
             max_length: most tokens of a translation, `<EOS>` counted (default: 2 S + 10).
-            beam_size: 1 takes the likeliest word each time; more keeps so many beginnings (`helpers.generation`).
-            length_penalty: of beam search.
+            beam_size, length_penalty, **options: as in `helpers.generation.generate`, strategy and sampling included;
+                by default the likeliest word each time.
 
         Returns:
             tokens (B, T): words, `<EOS>`, then padding; and attention weights (B, T, S), 0 at padding, or None.
@@ -209,9 +209,8 @@ class Seq2Seq(nn.Module):
         max_length = 2 * source.size(1) + 10 if max_length is None else max_length
         with evaluating(self):
             tokens, state = generation.generate(
-                self.step, self.encode(source), len(source), max_length=max_length,
-                pad_id=self.pad_id, device=source.device, strategy="beam" if beam_size != 1 else "greedy",
-                beam_size=beam_size, length_penalty=length_penalty,
+                self.step, self.encode(source), len(source), max_length=max_length, pad_id=self.pad_id,
+                device=source.device, beam_size=beam_size, length_penalty=length_penalty, **options,
             )  # fmt: skip
         if state.weights is None:
             return tokens, None

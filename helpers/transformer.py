@@ -229,7 +229,7 @@ class Transformer(nn.Module):
         return self.decoder_norm(x), *map(list, zip(*attention))
 
     def generate(
-        self, source, max_length=None, strategy="greedy", top_k=None, temperature=1.0, beam_size=4, length_penalty=0.6,
+        self, source, max_length=None, strategy=None, top_k=None, temperature=1.0, beam_size=None, length_penalty=0.6,
         use_cache=True, bos_id=1, eos_id=2, generator=None,
     ):  # fmt: skip
         """Write a target for each source, in evaluation mode (the model's mode is put back).

@@ -1,11 +1,13 @@
 """What to train a translator on and how to judge it: exact match, BLEU, and alignment against the gold links."""
 
+import inspect
+import warnings
 from collections import Counter
 from typing import NamedTuple
 
 import torch
 
-from helpers.common import check_number, check_size, check_tensor, check_tokens, evaluating
+from helpers.common import check_number, check_size, check_tensor, check_texts, check_tokens, evaluating
 from helpers.training import token_loss
 
 
@@ -36,11 +38,12 @@ def bleu(hypotheses, references):
     """Return the corpus BLEU (Papineni et al. 2002, section 2.3) of tokenised translations, by sacrebleu.
 
     The tokens are taken as they stand, separated by spaces (sacrebleu's tokenize="none"). Beside the usual n-gram
-    precisions up to 4 words nothing is tuned; the signature tells.
+    precisions up to 4 words nothing is tuned; the signature tells. A warning says so if the two sides look as if they
+    were tokenized differently.
 
     Args:
         hypotheses: the translations, N strings.
-        references: the right ones, N strings.
+        references: the right ones, N strings; or a list of several such lists, each with a right one for each sentence.
 
     Returns:
         `Bleu(score, signature)`.
@@ -51,9 +54,39 @@ def bleu(hypotheses, references):
     """
     from sacrebleu.metrics import BLEU  # imported here: chapters without translation do not need it installed
 
-    _check_pairs(hypotheses, references)
+    several = isinstance(references, (list, tuple)) and len(references) and not isinstance(references[0], str)
+    sides = [_check_pairs(hypotheses, side)[1] for side in (references if several else [references])]
+    hypotheses = check_texts("hypotheses", hypotheses)
+    for what, measure in FORMS.items():
+        seen = measure(hypotheses), measure(sides[0])
+        if None not in seen and seen[0] != seen[1]:
+            warnings.warn(
+                f"bleu: the hypotheses have {what[seen[0]]}, the references {what[seen[1]]}: the score is too low. Write "
+                "both sides in one way",
+                stacklevel=2,
+            )
     metric = BLEU(tokenize="none", force=True)  # force: it warns about text that ends in " .", as all of ours does
-    return Bleu(metric.corpus_score(list(hypotheses), [list(references)]).score, str(metric.get_signature()))
+    return Bleu(metric.corpus_score(hypotheses, sides).score, str(metric.get_signature()))
+
+
+def _punctuation_is_apart(texts):
+    """Return whether most commas and the like stand apart from the word before them; None where there are none."""
+    ends = [word for text in texts for word in text.split() if word[-1] in ".,;:!?。、，！？"]
+    stuck = sum(len(word) > 1 and word[-2].isalnum() for word in ends)
+    return None if not ends else 2 * stuck < len(ends)
+
+
+def _has_capitals(texts):
+    """Return whether one text in five has a capital (True) or none has (False); None between the two."""
+    share = sum(text != text.lower() for text in texts) / len(texts)
+    cased = any(text.lower() != text.upper() for text in texts)
+    return True if share > 0.2 else None if share or not cased else False
+
+
+FORMS = {  # what is compared, by (False, True); and the measure
+    ("punctuation stuck to the words", "punctuation apart"): _punctuation_is_apart,
+    ("no capitals", "capitals"): _has_capitals,
+}
 
 
 def exact_match(hypotheses, references):
@@ -62,7 +95,7 @@ def exact_match(hypotheses, references):
     Raises:
         ValueError, TypeError: as `bleu`.
     """
-    _check_pairs(hypotheses, references)
+    hypotheses, references = _check_pairs(hypotheses, references)
     return sum(a.split() == b.split() for a, b in zip(hypotheses, references)) / len(references)
 
 
@@ -84,10 +117,9 @@ def exchange_words(sources, train):
         TypeError: sources that are not a list of strings.
         ValueError: no sources, or a corpus without links.
     """
-    if isinstance(sources, str) or not all(isinstance(text, str) for text in sources or ()) or sources is None:
-        raise TypeError("sources must be a list of strings, one a sentence")
-    if not sources or getattr(train, "alignment", None) is None:
-        raise ValueError("sources must hold at least one sentence, and train must have gold links")
+    sources = check_texts("sources", sources)
+    if getattr(train, "alignment", None) is None:
+        raise ValueError("train must be a ParallelText with gold links (alignment)")
     pairs = [(a.split(), b.split()) for a, b in zip(train.source, train.target)]
     usual = _usual_translations(pairs, train.alignment)
     vocabulary = {word: number for number, word in enumerate(sorted({word for a, _ in pairs for word in a}))}
@@ -204,38 +236,78 @@ def diagonal_alignment(source_length, target_length):
 
 
 @torch.no_grad()
-def forced_weights(model, source, target, batch_size=250):
+def forced_weights(model, source, target, batch_size=250, layer=None, head=None):
     """Return the attention weights of a translator that is fed the reference, a list of N tensors (T, S) on the CPU.
 
+    A recurrent model has one map a sentence. Of a Transformer's cross-attention it is by default the last layer's, the
+    mean over its heads; each row adds up to 1 in either case.
+
     Args:
-        model: `model(source, target) -> (logits, weights)`; its mode is put back afterwards.
+        model: `model(source, target) -> (logits, weights)`, or a `Transformer`; its mode is put back afterwards.
         source: ids, (N, S).
         target: ids, (N, T + 1), from `<BOS>` to `<EOS>`; row j of the weights belongs to the word at j + 1.
         batch_size: sentences at a time.
+        layer, head: of a Transformer, counted from 1.
+
+    Raises:
+        ValueError: a layer or head that the model has not.
+        TypeError: the model returns no weights (B, T, S), as `Seq2Seq(attention="none")`.
     """
     check_tokens(source, "source")
     check_tokens(target, "target")
     check_size("batch_size", batch_size)
+    many = "return_attention" in inspect.signature(getattr(model, "forward", model)).parameters
+    for name, value in (("layer", layer), ("head", head)):
+        if value is not None:
+            check_size(name, value)
+            if not many:
+                raise ValueError(f"{name}={value}: {type(model).__name__} has one map a sentence; leave {name} out")
     result = []
     with evaluating(model):
         for first in range(0, len(source), batch_size):
             rows = slice(first, first + batch_size)
-            result.extend(model(source[rows], target[rows, :-1])[1].cpu())
+            inputs = source[rows], target[rows, :-1]
+            output = model(*inputs, return_attention=True) if many else model(*inputs)
+            weights = output[1] if isinstance(output, tuple) and len(output) > 1 else None
+            if isinstance(weights, dict) and weights.get("cross"):
+                weights = _one_map(weights["cross"], layer, head)
+            if not isinstance(weights, torch.Tensor) or weights.dim() != 3:
+                raise TypeError(f"model ({type(model).__name__}) returns no weights (B, T, S) beside its logits")
+            result.extend(weights.cpu())
     return result
 
 
+def _one_map(cross, layer, head):
+    """Return one map a sentence, (B, T, S), of cross-attention: layers of (B, H, T, S)."""
+    sizes = {"layer": (layer, len(cross)), "head": (head, cross[0].size(1))}
+    for name, (value, most) in sizes.items():
+        if value is not None and value > most:
+            raise ValueError(f"{name}={value}, but the model has {most}")
+    chosen = cross[(layer or len(cross)) - 1]  # (B, H, T, S)
+    return chosen.mean(dim=1) if head is None else chosen[:, head - 1]
+
+
 def translate_texts(model, source, vocabulary, batch_size=250, **options):
-    """Translate ids (N, S) and return N texts, in order; `options` go to `model.generate`, which either model has."""
+    """Translate ids (N, S) and return N texts, in order.
+
+    Args:
+        model: a `Transformer`, a `Seq2Seq`, or any model with their `generate`.
+        source: ids, (N, S).
+        vocabulary: the target's `Vocabulary`.
+        batch_size: sentences at a time.
+        **options: as in `helpers.generation.generate`, the same for either model: `beam_size=4`, `strategy="sample"`,
+            `max_length`, ...
+    """
     check_tokens(source, "source")
     check_size("batch_size", batch_size)
     return [vocabulary.decode(row) for part in source.split(int(batch_size)) for row in model.generate(part, **options)]
 
 
 def _check_pairs(hypotheses, references):
-    for name, texts in (("hypotheses", hypotheses), ("references", references)):
-        if isinstance(texts, str) or not hasattr(texts, "__iter__") or not all(isinstance(text, str) for text in texts):
-            raise TypeError(f"{name} must be a list of strings, one a sentence")
-    if len(hypotheses) != len(references) or not len(references):
+    """Return both as lists of strings, equally many and at least one."""
+    hypotheses, references = check_texts("hypotheses", hypotheses, 0), check_texts("references", references, 0)
+    if len(hypotheses) != len(references) or not references:
         raise ValueError(
             f"hypotheses holds {len(hypotheses)} sentences, references {len(references)}; equally many, at least one"
         )
+    return hypotheses, references

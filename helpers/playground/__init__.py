@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from helpers.common import evaluating
+from helpers.common import check_texts, evaluating
 from helpers.transformer import MiniFormer, Transformer
 
 FOLDER = Path(__file__).parent
@@ -52,8 +52,8 @@ def explore(attention, tokens, target_tokens=None, title="Attention"):
         TypeError: `attention` or the tokens are something else.
         ValueError: shapes that don't fit the tokens, more than one sequence, or numbers that are no weights.
     """
-    source = _strings("tokens", tokens)
-    target = source if target_tokens is None else _strings("target_tokens", target_tokens)
+    source = check_texts("tokens", tokens)
+    target = source if target_tokens is None else check_texts("target_tokens", target_tokens)
     kinds, numbers = [], []
     for kind, layers in _by_kind(attention).items():
         queries = source if kind == "encoder" else target
@@ -234,15 +234,6 @@ def _weights(name, layer, queries, keys):
     if not (weights.min() >= 0 and weights.max() <= 1 + 1e-3):  # NaN fails, too
         raise ValueError(f"{name} runs from {weights.min():.4g} to {weights.max():.4g}; attention weights lie in 0..1")
     return weights
-
-
-def _strings(name, tokens):
-    """Return the tokens as a list of strings, checked."""
-    if isinstance(tokens, str) or not all(isinstance(token, str) for token in tokens):
-        raise TypeError(f"{name} must be a list of strings, one a position")
-    if not len(tokens):
-        raise ValueError(f"{name} is empty; at least one token is needed")
-    return list(tokens)
 
 
 def _view(data, numbers, title, height):

@@ -94,6 +94,8 @@ function find(name, frame) {
   }
 }
 
+const unknownId = () => symbols.indexOf("<UNK>") === 3 ? 3 : -1; // where the vocabulary has one
+const idOf = (symbol) => (symbols.indexOf(symbol) < 3 ? unknownId() : symbols.indexOf(symbol));
 const split = (text) => (data.vocabulary.separator === "" ? [...text] : text.split(/\s+/).filter(Boolean));
 
 /** What is wrong with a text, as a sentence; nothing if the model can read it. */
@@ -102,7 +104,7 @@ function complaint(text) {
   const [whole, things] = translates ? ["sentence", "words"] : ["word", "letters"];
   const typed = split(text);
   if (!typed.length) return `Type a ${whole}: an empty one gives nothing to look at.`;
-  const unknown = typed.find((symbol) => symbols.indexOf(symbol) < 3);
+  const unknown = typed.find((symbol) => idOf(symbol) < 0);
   if (unknown !== undefined) {
     const known = symbols.slice(3);
     const those = known.length > 40 ? `${known.length} ${things}` : `the ${things} ${known.join(" ")}`;
@@ -522,7 +524,7 @@ function type(_, target) {
   part("text").setAttribute("aria-invalid", String(Boolean(wrong && !found.length)));
   document.body.classList.toggle("stale", Boolean(wrong)); // what is shown is the last text that could be read
   if (wrong) return;
-  const ids = split(text).map((symbol) => symbols.indexOf(symbol));
+  const ids = split(text).map(idOf);
   const query = { source: ids.length, target: target ?? (translates ? 0 : ids.length) };
   change({ ids, longest: undefined, query, key: undefined });
 }

@@ -221,7 +221,11 @@ BAD_INPUTS = {
     "an empty word": (lambda: VOCABULARY.encode(""), ValueError, "text is empty"),
     "not a word": (lambda: VOCABULARY.encode(3), TypeError, "text is int"),
     "no words": (lambda: VOCABULARY.encode_batch([]), ValueError, "texts is empty"),
-    "one word for many": (lambda: VOCABULARY.encode_batch("cat"), TypeError, "texts='cat' must be a list of strings"),
+    "one word for many": (
+        lambda: VOCABULARY.encode_batch("cat"),
+        TypeError,
+        "texts must be a list of strings, not 'cat'",
+    ),
     "an id outside": (lambda: VOCABULARY.decode([1, 99]), ValueError, "id 99 is outside the vocabulary"),
     "a vocabulary of nothing": (lambda: Vocabulary([]), ValueError, "symbols is empty"),
     "no epochs": (lambda: fit(MiniFormer(9), TOKENS, TOKENS, epochs=0, lr=1e-3), ValueError, "epochs=0"),

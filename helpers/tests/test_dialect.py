@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from helpers.data import ParallelText
-from helpers.text import Vocabulary
+from helpers.text import Tokenizer, Vocabulary
 from helpers.training import History
 from helpers.transformer import MiniFormer, Transformer, TransformerConfig
 
@@ -21,6 +21,7 @@ HELPERS = Path(__file__).resolve().parent.parent
 X, IDS = torch.randn(2, 3, 4), torch.tensor([[1, 3, 2], [1, 4, 2]])
 WEIGHTS = torch.full((3, 3), 1 / 3)
 VOCABULARY = Vocabulary.from_words(["ab"])
+TRANSLATOR = Transformer(TransformerConfig(5, 5, max_length=4))
 
 # Wrong values by kind of argument.
 SIZE = ["3", 0, -1, 2.5, math.nan, True, [3], None]
@@ -53,6 +54,7 @@ CALLS = {
     "common.check_size": ({"name": "n", "value": 3}, {}),
     "common.check_number": ({"name": "n", "value": 3}, {}),
     "common.check_choice": ({"name": "n", "value": 3, "choices": (3,)}, {}),
+    "common.check_texts": ({"name": "n", "values": ["a"]}, {}),
     "common.check_special": ({}, {}),
     "common.check_tensor": ({"name": "n", "value": X, "shape": "B, T, D"}, {}),
     "common.check_tokens": ({"tokens": IDS}, {"tokens": TOKENS}),
@@ -62,12 +64,16 @@ CALLS = {
     "common.evaluating": ({"model": nn.ReLU()}, {}),
     "data.load_words": ({}, {"directory": ["nowhere"]}),
     "data.split_words": ({}, {"words": [["ab"], ["a"] * 20]}),
-    "data.load_parallel": ({}, {"name_or_directory": ["nowhere"]}),
+    "data.load_parallel": (
+        {},
+        {"name_or_directory": ["nowhere"], "source": ["xx", 3, "en_"], "target": ["xx", 3], "empty": ["keep", None, 3],
+         "max_words": OPTIONAL_SIZE, "too_long": ["keep", None, True]}),
     "data.load_agreement": ({}, {"directory": ["nowhere"]}),
     "data.load_labelled": ({"path": HELPERS / "nothing"}, {"path": ["nowhere"]}),
     "text.Vocabulary": (
         {"symbols": ["a"], "separator": "", "max_length": None},
-        {"symbols": [*STRINGS, ["<PAD>"]], "separator": [None, 3], "max_length": OPTIONAL_SIZE}),
+        {"symbols": [*STRINGS, ["<PAD>"]], "separator": [None, 3], "max_length": OPTIONAL_SIZE, "unknown": SWITCH}),
+    "text.Tokenizer": ({"lower_case": True}, {"lower_case": [*SWITCH, None]}),
     "attention.causal_mask": ({"length": 3}, {"length": SIZE}),
     "attention.padding_mask": ({"tokens": IDS, "pad_id": 0}, {"tokens": TOKENS, "pad_id": ID}),
     "attention.check_mask": ({"mask": None, "shape": (3, 3)}, {"mask": MASK}),
@@ -89,7 +95,7 @@ CALLS = {
          "max_length": 3, "bos_id": 1, "eos_id": 2, "pad_id": 0, "strategy": "sample", "top_k": 2, "temperature": 1.0,
          "beam_size": 2, "length_penalty": 0.6},
         {"batch_size": SIZE, "max_length": SIZE, "bos_id": [*ID, 2, 5], "eos_id": [*ID, 1], "pad_id": [*ID, 1, 5],
-         "strategy": ["best", 3], "top_k": [*OPTIONAL_SIZE, 6], "temperature": POSITIVE, "beam_size": SIZE,
+         "strategy": ["best", 3], "top_k": [*OPTIONAL_SIZE, 6], "temperature": POSITIVE, "beam_size": OPTIONAL_SIZE,
          "length_penalty": ["1", -1, math.nan, None]}),
     "generation.keep_top_k": ({"logits": X[0], "k": 2}, {}),  # calls it top_k, as `generate` does
     "seq2seq.Encoder": (
@@ -160,9 +166,19 @@ CALLS = {
     "translation.alignment_error_rate": ({"weights": [WEIGHTS], "gold": [{(0, 0)}]}, {"weights": [["x"]], "gold": [[]]}),
     "translation.diagonal_alignment": ({"source_length": 3, "target_length": 4}, {"source_length": SIZE, "target_length": SIZE}),
     "translation.forced_weights": (
-        {"model": nn.ReLU(), "source": IDS, "target": IDS}, {"source": TOKENS, "target": TOKENS, "batch_size": SIZE}),
+        {"model": nn.ReLU(), "source": IDS, "target": IDS},
+        {"source": TOKENS, "target": TOKENS, "batch_size": SIZE, "layer": [1, *OPTIONAL_SIZE], "head": [1, *OPTIONAL_SIZE]}),
     "translation.translate_texts": (
         {"model": None, "source": IDS, "vocabulary": VOCABULARY}, {"source": TOKENS, "batch_size": SIZE}),
+    "saving.Translator": (
+        {"model": TRANSLATOR, "source_vocabulary": VOCABULARY, "target_vocabulary": VOCABULARY, "source_tokenizer": None,
+         "target_tokenizer": Tokenizer(), "source_bos": True},
+        {"model": [None, "x", MiniFormer(5)], "source_vocabulary": [None, ["a"], Vocabulary.from_words(["abc"])],
+         "target_vocabulary": [None, "ab"], "source_tokenizer": ["x", True], "target_tokenizer": [str], "source_bos": SWITCH}),
+    "saving.save_translator": (
+        {"path": "x", "translator": None}, {"translator": [None, TRANSLATOR, {"model": 1}]}),
+    "saving.load_translator": ({"path": "nowhere"}, {"path": ["nowhere"]}),
+    "glyphs.drawable": ({"tokens": ["a"]}, {}),
     "collect.collecting_attention": ({"model": MiniFormer(5)}, {"model": [None, "x", nn.ReLU()]}),
     "collect.collect_attention": ({"model": MiniFormer(5)}, {"model": [None, "x", nn.ReLU()]}),
     "analysis.attention_entropy": ({"weights": WEIGHTS}, {"weights": [*VECTORS, X, WEIGHTS * math.nan], "visible": MASK}),
@@ -256,7 +272,11 @@ def test_numpy_integers_are_whole_numbers(name):
 
 def test_methods_speak_the_same_dialect():
     model = Transformer(TransformerConfig(5, 5, max_length=4)).eval()
-    for argument, values in {"max_length": [*OPTIONAL_SIZE, 5], "beam_size": SIZE, "temperature": POSITIVE}.items():
+    for argument, values in {
+        "max_length": [*OPTIONAL_SIZE, 5],
+        "beam_size": OPTIONAL_SIZE,
+        "temperature": POSITIVE,
+    }.items():
         for value in values:
             with pytest.raises((TypeError, ValueError), match=rf"\b{argument}\b"):
                 model.generate(IDS, **{argument: value})

@@ -67,7 +67,7 @@ def test_a_module_can_be_read_at_a_sitting_and_there_are_few():
     lines = {name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in MODULES.items()}
     long = {name: n for name, n in lines.items() if n > 400}
     assert not long, long
-    assert len(MODULES) + 1 <= 20, sorted(MODULES)
+    assert len(MODULES) + 1 <= 22, sorted(MODULES)
 
 
 def test_arrows_between_modules_go_one_way():

@@ -1,5 +1,6 @@
 """The charts: letters upright, true names, one colour bar, at most 864 pixels, points where there are few."""
 
+import warnings
 from types import SimpleNamespace
 
 import matplotlib
@@ -9,7 +10,7 @@ import matplotlib.pyplot as plt
 import pytest
 import torch
 
-from helpers import plots
+from helpers import glyphs, plots
 from helpers.analysis import Interval
 
 LETTERS = ["<BOS>", *"flycatcher"]
@@ -91,3 +92,19 @@ def test_few_values_are_points():
     assert ax.get_ylim()[0] < 0.4 and ax.get_ylim()[1] > 0.7 and ax.get_xlim()[1] < 6
     ax = plots.interval_curves(range(9), {"a": [Interval(0.5, 0.4, 0.6)] * 9}, "x", "y", "many")
     assert len(ax.collections) == 1
+
+
+def test_tokens_that_the_font_lacks_are_spelled_and_there_is_one_warning(monkeypatch):
+    monkeypatch.setattr(glyphs, "WARNED", [])
+    monkeypatch.setitem(plt.rcParams, "font.sans-serif", ["DejaVu Sans"])
+    tokens = ["犬", "は", "飲み", "。", "Кот", "कल", "한국", "🐶", "caf\u00e9"]
+    with pytest.warns(UserWarning, match=r"has no 犬 \(U\+72AC\): such characters are spelled"):
+        ax = plots.attention_heatmap(torch.full((9, 9), 1 / 9), tokens)
+    shown = [tick.get_text() for tick in ax.get_xticklabels()]
+    assert shown == ["U+72AC", "ha", "U+98F2mi", ".", "Кот", "kala", "hangug", "U+1F436", "caf\u00e9"]
+    assert shown == [tick.get_text() for tick in ax.get_yticklabels()]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # no second one, and matplotlib misses no glyph
+        plots.head_grid([torch.full((2, 9, 9), 1 / 9)], tokens).canvas.draw()
+        plots.weight_bars({"a": torch.full((9,), 1 / 9)}, tokens, "title").figure.canvas.draw()
+        assert glyphs.drawable(["cat", 3, "a b"]) == ["cat", "3", "a b"]

@@ -1,6 +1,7 @@
 """Judging translations: alignment error by hand, BLEU against its definition, and the diagonal of the data card."""
 
 import math
+import warnings
 from collections import Counter
 
 import matplotlib
@@ -91,6 +92,98 @@ def test_forced_weights_and_translated_texts_do_not_depend_on_the_batch():
     texts = translation.translate_texts(other, source, japanese, batch_size=5, max_length=8)
     assert texts == [japanese.decode(row) for row in other.generate(source, max_length=8)]
     assert len(set(texts)) > 6
+
+
+def two_models():
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "attention": "luong-dot"}
+    lively = (
+        Transformer(TransformerConfig(9, 9, d_model=16, num_heads=2, d_ff=16, max_length=8)),
+        Seq2Seq(9, 9, **sizes),
+    )
+    for model in lively:
+        for parameter in model.requires_grad_(False).eval().parameters():
+            parameter.mul_(2.0)
+    return lively
+
+
+IDS = torch.tensor([[1, 3, 4, 5, 2], [1, 6, 7, 2, 0], [1, 8, 8, 2, 0]])
+
+
+def test_both_kinds_of_model_take_the_same_options():
+    vocabulary, source = Vocabulary.from_words(["abcdef"]), torch.randint(3, 9, (60, 5))
+    for model in two_models():
+
+        def texts(model=model, **options):
+            return translation.translate_texts(model, source, vocabulary, max_length=8, **options)
+
+        assert texts() == texts(strategy="greedy") == texts(beam_size=1) == texts(strategy="beam", beam_size=1)
+        assert texts(beam_size=4) == texts(strategy="beam") == texts(strategy="beam", beam_size=4) != texts()
+        draws = [texts(strategy="sample", top_k=3, generator=torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)]
+        assert draws[0] == draws[1] != draws[2]
+        with pytest.raises(ValueError, match="strategy='best'"):
+            texts(strategy="best")
+
+
+def test_forced_weights_of_a_transformer_are_its_cross_attention():
+    model, target = two_models()[0], torch.tensor([[1, 4, 5, 2], [1, 6, 2, 0], [1, 7, 2, 0]])
+    cross = model(IDS, target[:, :-1], return_attention=True)[1]["cross"]  # 2 layers, (B, H, T, S)
+    for options, expected in (
+        ({}, cross[1].mean(1)), ({"layer": 1}, cross[0].mean(1)), ({"layer": 1, "head": 2}, cross[0][:, 1]),
+        ({"head": 1, "batch_size": 2}, cross[1][:, 0]),
+    ):  # fmt: skip
+        found = torch.stack(translation.forced_weights(model, IDS, target, **options))
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+        torch.testing.assert_close(found.sum(-1), torch.ones(3, 3))
+    for options, message in (
+        ({"layer": 3}, "layer=3, but the model has 2"),
+        ({"head": 3}, "head=3, but the model has 2"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            translation.forced_weights(model, IDS, target, **options)
+    with pytest.raises(ValueError, match="layer=1: Seq2Seq has one map a sentence"):
+        translation.forced_weights(two_models()[1], IDS, target, layer=1)
+    for silent in (Seq2Seq(9, 9, hidden_size=4, attention="none"), LogitsAlone()):
+        with pytest.raises(TypeError, match="returns no weights"):
+            translation.forced_weights(silent, IDS, target)
+
+
+class LogitsAlone(torch.nn.Module):
+    def forward(self, source, target):
+        return torch.zeros(*target.shape, 9)
+
+
+def test_several_references_can_only_help():
+    hypotheses, first, second = ["a b c d e"], ["a b c x e"], ["a b c d y"]
+    one, both = translation.bleu(hypotheses, first), translation.bleu(hypotheses, [first, second])
+    assert both.score > one.score and "nrefs:1" in one.signature and "nrefs:2" in both.signature
+    assert translation.bleu(hypotheses, [first]) == one
+    with pytest.raises(ValueError, match="hypotheses holds 1 sentences, references 2"):
+        translation.bleu(hypotheses, [first, ["a", "b"]])
+
+
+@pytest.mark.parametrize(
+    ("hypotheses", "references", "warning"),
+    [
+        (["a dog , running ."], ["a dog, running."], "the hypotheses have punctuation apart, the references "),
+        (
+            ["a dog, running."],
+            ["a dog , running ."],
+            "the hypotheses have punctuation stuck to the words, the references",
+        ),
+        (["a dog runs ."], ["A dog runs ."], "the hypotheses have no capitals, the references capitals"),
+        (["a dog runs ."], ["a dog runs ."], None),
+        (["a a a"], ["a dog runs ."], None),
+        (["犬 は"], ["犬 は 。"], None),
+        (["a dog"] * 9, [*["a dog"] * 8, "Anna runs"], None),
+    ],
+)
+def test_sides_that_are_tokenized_differently_are_told(hypotheses, references, warning):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        translation.bleu(hypotheses, references)
+    said = [str(w.message) for w in caught]
+    assert (warning in said[0]) if warning else not said, said
 
 
 def test_gold_links_are_framed_where_they_belong_and_one_step_is_drawn_as_bars():
