@@ -94,8 +94,8 @@ function find(name, frame) {
   }
 }
 
-const unknownId = () => symbols.indexOf("<UNK>") === 3 ? 3 : -1; // where the vocabulary has one
-const idOf = (symbol) => (symbols.indexOf(symbol) < 3 ? unknownId() : symbols.indexOf(symbol));
+const unknownId = symbols?.[3] === "<UNK>" ? 3 : -1; // for a word that the vocabulary lacks, where it has one
+const idOf = (symbol) => (symbols.indexOf(symbol) < 3 ? unknownId : symbols.indexOf(symbol));
 const split = (text) => (data.vocabulary.separator === "" ? [...text] : text.split(/\s+/).filter(Boolean));
 
 /** What is wrong with a text, as a sentence; nothing if the model can read it. */
