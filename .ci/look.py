@@ -36,7 +36,8 @@ FORMULAS = "() => [document.querySelectorAll('.math').length, document.querySele
 # Formulas that are still text; what MathJax leaves alone does not count.
 RAW = r"""() => [...document.querySelectorAll('.jp-MarkdownOutput')].filter(part =>
     /\$[^$]+\$|\\\(/.test(part.cloneNode(true).innerText)).length"""
-WITHOUT_ALT = "() => [...document.images].filter(i => !i.alt.trim()).length"
+# Pictures that say nothing to whoever does not see them; beside its own name, in a link home, a sign need not say it again.
+WITHOUT_ALT = "() => [...document.images].filter(i => !i.alt.trim() && !i.closest('nav.home')).length"
 
 
 def browser_path():

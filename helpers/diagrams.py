@@ -26,7 +26,7 @@ FILLS = {
 }  # fmt: skip
 EDGES = {"query": "#0b5394", "key": "#9c5700", "value": "#0a5c3f", "attention": "#5b4a8a", "wrong": "#b3001b"}
 INK, QUIET, WRONG = "#222222", "#666666", EDGES["wrong"]
-SMALL, USUAL, SYMBOL, LARGE = 9.5, 10.5, 12.0, 13.0  # points; a subscript of a symbol is 0.7 of it
+SMALL, USUAL, SYMBOL, LARGE = 11.0, 12.0, 13.5, 14.5  # points; a subscript of a symbol is 0.7 of it
 
 
 def tensor(numbers):
@@ -108,7 +108,7 @@ def grid(ax, x, y, numbers, kind="plain", cell=None, rows=(), columns=(), writte
     for j, text in enumerate(columns):
         short = len(text) * 7.5 <= width
         label(ax, left + (j + 0.5) * width, top + 6, text, size, va="bottom", rotation=0 if short else 90)
-    above = top + (22 if len(columns) else 6)
+    above = top + (25 if len(columns) else 6)
     label(ax, x, above, name, SYMBOL if "$" in name else USUAL, va="bottom")
     label(ax, x, part.bottom[1] - 7, shape, SMALL, QUIET, va="top")
     return part
@@ -232,7 +232,7 @@ def attention_steps(X, Q, K, V, tokens, scaled=False, title="Attention for all t
         arrow(ax, start.right, end.left)
     label(ax, (s.right[0] + w.left[0]) / 2, between + 8, "softmax", SMALL, va="bottom")
     if scaled:
-        label(ax, (s.right[0] + w.left[0]) / 2, between + 24, r"÷ $\sqrt{d_k}$", SYMBOL, va="bottom")
+        label(ax, (s.right[0] + w.left[0]) / 2, between + 27, r"÷ $\sqrt{d_k}$", SYMBOL, va="bottom")
     return ax
 
 
@@ -280,7 +280,7 @@ def late_mask(scores, tokens, mask=None, title="A mask after the softmax comes t
         ("right", INK, hidden, "scores, masked", right, "mask", "softmax"),
         ("wrong", WRONG, all_weights, "weights over all keys", all_weights, "softmax", "mask"),
     )
-    tall = 26 * len(tokens) + 120
+    tall = 26 * len(tokens) + 124
     ax = canvas(864, 2 * tall + 40, title)
     for lane, (verdict, color, second, name, last, first_step, second_step) in enumerate(lanes):
         y = tall * (1.5 - lane) - 14
@@ -305,7 +305,7 @@ def layer(ax, x, y, sublayers, norm_first, side):
     beside, parts, bottom = x + 145 * side, [], y
     for name in sublayers:
         kind = "attention" if "attention" in name else "module"
-        part = box(ax, beside, y + (76 if norm_first else 50), name, kind, 178)
+        part = box(ax, beside, y + (76 if norm_first else 50), name, kind, 184, size=11.5)
         total = operation(ax, x, y + (112 if norm_first else 86), "+")
         first = part
         if norm_first:
@@ -343,12 +343,14 @@ def blocks(sublayers=("self-attention", "feed-forward"), title="One block, with 
     return ax
 
 
-def _slices(ax, y, size, width, head):
-    """Draw what a head has of queries, keys and values, in a frame, which is returned."""
+def _slices(ax, y, size, width, head, start):
+    """Draw what a head has of queries, keys and values, in a frame to which an arrow leads, and which is returned."""
     for number, kind in enumerate(("query", "key", "value")):
         name = f"${'QKV'[number]}_{head}$"
         blank(ax, 248 + 8 * width + number * (16 * width + 12), y - 8, size, width, kind, name=name)
-    return frame(ax, 260 + 24 * width, y, 48 * width + 48, 16 * size + 46)
+    around = frame(ax, 260 + 24 * width, y, 48 * width + 48, 16 * size + 46)
+    arrow(ax, start, around.left)
+    return around
 
 
 def split_heads(tokens, d_model=8, num_heads=2, weights=None, title="Split the width, attend in each head, join"):
@@ -366,7 +368,7 @@ def split_heads(tokens, d_model=8, num_heads=2, weights=None, title="Split the w
     middle = max(num_heads * lane, 3 * step) / 2 + 16
     ax = canvas(864, 2 * middle + 38, title)
     for number, kind in enumerate(("query", "key", "value")):
-        how = {"kind": kind, "rows": tokens, "name": f"${'QKV'[number]}$", "shape": shape}
+        how = {"kind": kind, "rows": tokens, "name": f"${'QKV'[number]}$", "shape": shape, "size": 9.5}
         whole = blank(ax, 110, middle + step * (1 - number), size, d_model, **how)
         for x in whole.left[0] + 16 * width * np.arange(1, num_heads):
             ax.plot([x, x], [whole.bottom[1] - 4, whole.top[1] + 4], color=INK, lw=2.6, zorder=4)
@@ -378,10 +380,10 @@ def split_heads(tokens, d_model=8, num_heads=2, weights=None, title="Split the w
     label(ax, 782, y - 53, "output")
     for head in range(num_heads):
         y = middle + lane * ((num_heads - 1) / 2 - head)
-        slices = _slices(ax, y, size, width, head + 1)
-        pattern = grid(ax, 535, y, maps[head], "weights", cell, written=drawn, name=f"weights {head + 1}")
-        out = blank(ax, 645, y, size, width, "value", name=f"head {head + 1}")
-        for start, end in (((190, middle), slices.left), (slices.right, pattern.left), (pattern.right, out.left)):
-            arrow(ax, start, end)
-        arrow(ax, out.right, joined.left)
+        slices = _slices(ax, y, size, width, head + 1, (190, middle))
+        pattern = grid(ax, 535, y, maps[head], "weights", cell, written=drawn, name=f"weights {head + 1}", size=9)
+        out = blank(ax, 645, y, size, width, "value")
+        label(ax, out.right[0], out.top[1] + 6, f"head {head + 1}", ha="right", va="bottom")
+        for start, end in ((slices, pattern), (pattern, out), (out, joined)):
+            arrow(ax, start.right, end.left)
     return ax

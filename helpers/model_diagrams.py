@@ -42,7 +42,7 @@ def recurrent_network(tokens, cell="RNN", title="A recurrent network reads one w
     state = blank(ax, 235, 140, 3, 1, "state", name="$h_0$")
     for t, token in enumerate(tokens):
         x = 235 + unit * (t + 0.5)
-        part = box(ax, x, 140, cell, "module", min(60, unit - 52), 44)
+        part = box(ax, x, 140, cell, "module", min(60, unit - 42), 44)
         word = box(ax, x, 55, token, "tokens", min(unit - 6, 90), 30, SMALL)
         arrow(ax, word.top, part.bottom)
         arrow(ax, state.right, part.left)
@@ -170,8 +170,8 @@ def luong_step(source, weights, last_word, next_word, input_feeding=True, title=
         fed = blank(ax, 215, 105, 4, 1)
         arrow(ax, fed.left, gru.right, line="--")
         label(ax, 215, 150, r"$\tilde{h}_{t-1}$", SYMBOL)
-        arrow(ax, found.right, (740, 440), line="--")
-        label(ax, 746, 440, "input feeding:\nto the next step", ha="left", size=SMALL)
+        arrow(ax, found.right, (712, 440), line="--")
+        label(ax, 718, 440, "input feeding:\nto the next step", ha="left", size=SMALL)
     steps = ("the state moves on", "the state after the step asks", "each encoder state gets a weight",
              "their mixture is the context", "state and context are combined")  # fmt: skip
     _steps(ax, steps, ((60, 80), (180, 175), (248, 175), (612, 285), (490, 375)))
@@ -197,10 +197,10 @@ def three_attentions(source, target, title="Three attentions: whose queries, who
         asking, unit = len(queries) // 2, min(64, 256 / max(len(queries), len(keys)))
         places = [[x + unit * (i - (len(words) - 1) / 2) for i in range(len(words))] for words in (queries, keys)]
         for i, word in enumerate(queries):
-            box(ax, places[0][i], 270, word, "query" if i == asking else "norm", unit - 5, 28, 9)
+            box(ax, places[0][i], 270, word, "query" if i == asking else "norm", unit - 4, 28, 10)
         for j, word in enumerate(keys):
             seen = number != 1 or j <= asking
-            box(ax, places[1][j], 150, word, "key" if seen else "norm", unit - 5, 28, 9)
+            box(ax, places[1][j], 150, word, "key" if seen else "norm", unit - 4, 28, 10)
             if seen:
                 arrow(ax, (places[1][j], 164), (places[0][asking], 256), color=EDGES["key"])
         label(ax, x, 296, "queries", SMALL, EDGES["query"])
@@ -216,7 +216,7 @@ def _sections(ax, sections):
     """Write beside the parts of the map where they are built."""
     places = {
         "tokens": (432, 40), "embedding": (432, 98), "encoder layer": (40, 280), "decoder layer": (832, 330),
-        "masks": (490, 226), "final norm": (670, 588), "output": (620, 655), "decoding": (670, 712),
+        "masks": (488, 226), "final norm": (670, 588), "output": (620, 655), "decoding": (670, 712),
     }  # fmt: skip
     for part, section in sections.items():
         if part not in places:
@@ -243,7 +243,10 @@ def transformer_map(sections=None, num_layers="N", title="The Transformer, as it
     )  # fmt: skip
     norms = []
     for name, ids, x, side, ha, sublayers in stacks:
-        ids, embedding = box(ax, x, 40, ids, "tokens", 200), box(ax, x, 98, "embedding · √d + positions", width=230)
+        ids, embedding = (
+            box(ax, x, 40, ids, "tokens", 200),
+            box(ax, x, 98, "embedding · √d + positions", width=236, size=SMALL),
+        )
         chain(ax, ids, embedding)
         parts, top = layer(ax, x, 150, sublayers, True, side)
         frame(ax, x + 110 * side, (top + 160) / 2, 324, top - 112, f"{num_layers} × {name} layer", ha=ha)
@@ -279,10 +282,10 @@ def cache_step(tokens, title="One step of decoding, without a cache and with one
             for j in range(count - 1):
                 place = x + unit * (j + 0.5)
                 if not cached:
-                    box(ax, place, y, "again", "wrong", unit - 10, 36, 9, color=WRONG)
+                    box(ax, place, y, "again", "wrong", unit - 8, 36, 10.5, color=WRONG)
                 elif kind != "query":
-                    box(ax, place, y, "read", "norm", unit - 10, 36, 9, line="--", color=EDGES[kind])
-            box(ax, x + unit * (count - 0.5), y, "new", kind, unit - 10, 36, 9)
+                    box(ax, place, y, "read", "norm", unit - 8, 36, 10.5, line="--", color=EDGES[kind])
+            box(ax, x + unit * (count - 0.5), y, "new", kind, unit - 8, 36, 10.5)
         for j, token in enumerate(tokens):
             label(ax, x + unit * (j + 0.5), 96, token, SMALL, weight="bold" if j == count - 1 else "normal")
     return ax
