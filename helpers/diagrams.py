@@ -97,7 +97,7 @@ def grid(ax, x, y, numbers, kind="plain", cell=None, rows=(), columns=(), writte
     numbers = np.atleast_2d(tensor(numbers).numpy())
     finite = numbers[np.isfinite(numbers)]
     digits = "{:.0f}" if kind != "weights" and (finite == finite.round()).all() else "{:.2f}"
-    width, height = cell or ((28 if digits == "{:.0f}" else 42) if written else 16, 26 if written else 16)
+    width, height = cell or ((28 if digits == "{:.0f}" else 44) if written else 16, 26 if written else 16)
     part = Part(x, y, width * numbers.shape[1], height * numbers.shape[0])
     left, top = part.left[0], part.top[1]
     for (i, j), number in np.ndenumerate(numbers):
@@ -218,8 +218,8 @@ def attention_steps(X, Q, K, V, tokens, scaled=False, title="Attention for all t
     ax = canvas(864, high + 13 * len(tokens) + 72, title)
     x = _matrix(ax, 115, middle, X, "plain", "$X$", rows=tokens)
     compare, mix = operation(ax, 375, between, "×"), operation(ax, 735, between, "×")
-    s = _matrix(ax, 465, between, Q @ K.T, "plain", "scores")
-    w = _matrix(ax, 635, between, weights, "weights", "weights")
+    s = _matrix(ax, 458, between, Q @ K.T, "plain", "scores")
+    w = _matrix(ax, 640, between, weights, "weights", "weights")
     o = _matrix(ax, 808, between, weights @ V, "value", "output")
     ends = {"query": (Q, high, compare.top, compare.x), "key": (K, middle, compare.bottom, compare.x),
             "value": (V, low, mix.bottom, mix.x)}  # fmt: skip

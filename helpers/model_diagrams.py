@@ -243,11 +243,8 @@ def transformer_map(sections=None, num_layers="N", title="The Transformer, as it
     )  # fmt: skip
     norms = []
     for name, ids, x, side, ha, sublayers in stacks:
-        ids, embedding = (
-            box(ax, x, 40, ids, "tokens", 200),
-            box(ax, x, 98, "embedding · √d + positions", width=236, size=SMALL),
-        )
-        chain(ax, ids, embedding)
+        embedding = box(ax, x, 98, "embedding · √d + positions", width=236, size=SMALL)
+        chain(ax, box(ax, x, 40, ids, "tokens", 200), embedding)
         parts, top = layer(ax, x, 150, sublayers, True, side)
         frame(ax, x + 110 * side, (top + 160) / 2, 324, top - 112, f"{num_layers} × {name} layer", ha=ha)
         norms.append(box(ax, x, top + 54, "norm", "norm", 84, 26))
