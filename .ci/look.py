@@ -188,8 +188,12 @@ MEASURE = """() => {
         const text = [...part.childNodes].some(n => n.nodeType === 3 && n.textContent.trim());
         if (text) seen.smallest = Math.min(seen.smallest, parseFloat(style.fontSize) * scale);
         if (part.tagName === 'PRE' && part.scrollWidth > part.clientWidth + 1) seen.right = 9999;
-        if (part.tagName === 'IFRAME') seen.arcs.push(part.contentDocument.querySelectorAll('svg line').length);
+        if (part.tagName === 'IFRAME') seen.arcs.push(part.contentDocument.querySelectorAll('svg line, #maps button').length);
     }
+    // Pixels of a letter of 11 points, the drawings' small print, on this slide.
+    const frame = slide.querySelector('.frame');
+    seen.letters = !frame ? 999 : frame.getBoundingClientRect().width * 11 * 100 / 72
+        / parseFloat(getComputedStyle(frame).getPropertyValue('--width'));
     seen.scroll = [slide.scrollWidth - slide.clientWidth, slide.scrollHeight - slide.clientHeight];
     seen.notes = slide.querySelectorAll('aside.notes').length;
     seen.title = (slide.querySelector('h1, h2') || {innerText: ''}).innerText;
@@ -223,7 +227,10 @@ def too_much(seen):
 def look_at_slides(chromium):
     """Show every slide of every deck at 1280 x 720; return what is wrong, deck by deck."""
     wrong_decks = {}
-    print("deck".ljust(12), "slides  with notes  median words  most words  most rows  lowest pixel  pixels of text")
+    print(
+        "deck".ljust(12),
+        "slides  with notes  median words  most words  most rows  lowest pixel  pixels of text  in figures",
+    )
     for path in sorted((BUILD / "slides").glob("*.html")):
         with page_of(chromium, SLIDE) as (page, wrong):
             page.goto(path.as_uri())
@@ -258,8 +265,11 @@ def look_at_slides(chromium):
         words, rows = sorted(m["words"] for m in measured), max(m["rows"] for m in measured)
         sizes, lowest = sorted({size for m in measured for size in m["sizes"]}), max(m["bottom"] for m in measured)
         notes = sum(m["notes"] for m in measured)
+        letters = sorted(m["letters"] for m in measured if m["letters"] < 999)
         row = f"{number:6}  {notes:10}  {words[number // 2]:12}  {words[-1]:10}  {rows:9}  {lowest:12.0f}"
-        print(f"{path.name:12} {row}  {', '.join(map(str, sizes))}")
+        print(
+            f"{path.name:12} {row}  {', '.join(map(str, sizes)):14}  median {letters[len(letters) // 2]:.0f}, least {letters[0]:.0f}"
+        )
         if not 25 <= number <= 32 or notes < number:
             wrong.append(f"{number} slides, {notes} with notes: not 25 to 32, each with notes")
         wrong_decks[f"slides/{path.name}"] = wrong

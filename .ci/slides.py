@@ -7,21 +7,22 @@ from the executed notebook, by a tag of the cell, each on a line of its own:
     {{figure: tag}}  {{figure: tag: 40% 70%}}      its picture; or shown up to 40 per cent of its width, 70, all of it
     {{code: tag}}    {{code: tag: first ... last}} its code without assertions; or from one line to another
     {{output: tag}}  {{output: tag: first ... last}}  what it printed
-    {{view: tag}}                                  what moves in the page
+    {{view: tag}}                                  what moves in the page; also by the cell's id
 """
 
 import ast
 import base64
 import html
+import io
 import re
 import shutil
-import struct
 import sys
 import textwrap
 import time
 
 import chapters
 from nbconvert.filters import strip_ansi
+from PIL import Image, ImageOps
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
@@ -31,6 +32,12 @@ DECKS = chapters.ROOT / ".github" / "slides"
 HERE = chapters.ROOT / ".ci"
 LINES, COLUMNS = 12, 80  # of code or output: what a room can read
 FETCHED = re.compile(r"^\{\{(\w+): *([\w-]+)(?:: *(.+?))?\}\}$", re.M)
+TITLE = 64  # pixels from the top of a drawing, twice as fine as it is shown, that its title takes
+MODULES = [chapters.ROOT / "helpers" / f"{name}.py" for name in ("diagrams", "model_diagrams")]
+TITLED = re.findall(
+    r"^def (\w+)\(.*?title=", "\n".join(path.read_text(encoding="utf-8") for path in MODULES), flags=re.M
+)
+DRAWING = re.compile(rf"\b({'|'.join(TITLED)})\(")
 FORMULA = re.compile(r"```.*?```|`[^`\n]*`|\$\$(.+?)\$\$|\$([^$\n]+)\$", re.S)
 
 
@@ -44,7 +51,7 @@ def written(path):
 
 def cell_of(notebook, tag):
     """Return the one cell that has a tag."""
-    found = [cell for cell in notebook.cells if tag in chapters.tags(cell)]
+    found = [cell for cell in notebook.cells if tag in (*chapters.tags(cell), cell.id)]
     if len(found) != 1:
         raise ValueError(f"{len(found)} cells have the tag {tag!r}; a slide needs exactly one")
     return found[0]
@@ -112,21 +119,40 @@ def output(cell, lines, tag):
     return f'<pre class="out">{html.escape(readable(rows, tag))}</pre>'
 
 
+def trimmed(picture, untitled):
+    """Return a picture without its white margins, larger on a slide, and its place in the whole: left and width.
+
+    Args:
+        picture: PNG as base64, twice as fine as it is shown.
+        untitled: whether it is a drawing, whose title the slide's own replaces.
+    """
+    image = Image.open(io.BytesIO(base64.b64decode(picture))).convert("RGB")
+    ink = ImageOps.invert(image.convert("L")).point(lambda value: 255 if value > 8 else 0)
+    if untitled:
+        ink.paste(0, (0, 0, image.width, min(TITLE, image.height // 2)))
+    left, top, right, bottom = ink.getbbox() or (0, 0, *image.size)
+    file = io.BytesIO()
+    image.crop((left, top, right, bottom)).quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
+        file, "png"
+    )
+    return base64.b64encode(file.getvalue()).decode(), (right - left, bottom - top), left, image.width
+
+
 def figure(cell, steps, tag, cells=()):
     """Return a cell's picture, the right part of it covered until the next key if there are steps."""
     pictures = [o["data"]["image/png"] for o in cell.get("outputs", []) if "image/png" in o.get("data", {})]
     if len(pictures) != 1:
         raise ValueError(f"the cell {tag!r} has {len(pictures)} pictures; a slide shows one")
-    width, height = struct.unpack(">II", base64.b64decode(pictures[0])[16:24])
+    picture, (width, height), left, whole = trimmed(pictures[0], bool(DRAWING.search(cell.source)))
     alt = html.escape(chapters.alternative_text(cells, cells.index(cell)), quote=True)
-    at = [int(step) for step in re.findall(r"(\d+)%", steps or "")]
-    top = 100 * 62 / height  # a drawing's title stays
+    at = [(int(step) * whole / 100 - left) * 100 / width for step in re.findall(r"(\d+)%", steps or "")]
     covers = "".join(
-        f'<i class="cover fragment fade-out" style="top: {top:.1f}%; left: {start}%; width: {end - start}%"></i>'
+        f'<i class="cover fragment fade-out" style="left: {start:.1f}%; width: {end - start:.1f}%"></i>'
         for start, end in zip(at, [*at[1:], 100])
     )
-    picture = f'<img alt="{alt}" src="data:image/png;base64,{"".join(pictures[0].split())}">'
-    return f'<div class="figure"><div class="frame" style="--ratio: {width / height:.4f}">{picture}{covers}</div></div>'
+    picture = f'<img alt="{alt}" src="data:image/png;base64,{picture}">'
+    style = f"--ratio: {width / height:.4f}; --width: {width // 2}"
+    return f'<div class="figure"><div class="frame" style="{style}">{picture}{covers}</div></div>'
 
 
 def view(cell, _, tag):

@@ -136,3 +136,28 @@ def test_folded_text_is_markdown_too():
     opened = chapters.open_details("<details><summary>Hint</summary>Use $x$.</details>")
     assert opened == "<details><summary>Hint</summary>\n\nUse $x$.\n\n</details>"
     assert chapters.open_details(opened) == opened
+
+
+def spans(text):
+    return [tuple(int(end) for end in re.split("-", span)) for span in text]
+
+
+@pytest.mark.parametrize("path", chapters.chapters(), ids=lambda path: path.stem)
+def test_the_plan_of_90_minutes_follows_the_deck(path):
+    text = (book.SETTINGS / "teachers.md").read_text(encoding="utf-8")
+    plan = re.search(rf"^## Chapter {chapters.number(path)}:.*?(?=^## )", text, flags=re.M | re.S)[0]
+    rows = re.findall(r"^\| (\d+-\d+) \| (\d+-\d+) \|", plan, flags=re.M)
+    minutes, numbers = (spans(column) for column in zip(*rows))
+    slides = slides_of(path)
+    assert [start for start, _ in minutes] == [0, *[end for _, end in minutes[:-1]]] and minutes[-1][1] == 90
+    assert [start for start, _ in numbers] == [1, *[end + 1 for _, end in numbers[:-1]]]
+    assert numbers[-1][1] == len(slides), "a slide more or less: change the plan in .github/book/teachers.md, too"
+    said = [int(number) for number in re.findall(r"\((\d+)\)", slides[0].partition("Note:")[2])]
+    assert said == [end - start for start, end in minutes], "the notes of the first slide and the plan differ"
+    bugs = re.findall(r"^## Bug (\d)", "\n".join(slides), flags=re.M)
+    assert re.findall(r"\d", re.search(r"[Bb]ugs ([^|]*) in pairs", plan)[1]) == bugs
+
+
+def slides_of(path):
+    text = (chapters.ROOT / ".github" / "slides" / f"{path.stem[:2]}.md").read_text(encoding="utf-8")
+    return re.split(r"^---$\n", text, flags=re.M)

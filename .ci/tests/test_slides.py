@@ -1,11 +1,14 @@
 """Decks written by hand: what they fetch from the notebooks, and what fails the build. `make look` measures them."""
 
+import base64
+import io
 import re
 
 import chapters
 import pytest
 import slides
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from PIL import Image
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAIAAAABCAYAAAD0In+KAAAAEUlEQVR4nGP4z8DwHwQZoAwAP9QF+xtDBFkAAAAASUVORK5CYII="  # 2 by 1
 
@@ -44,7 +47,32 @@ def test_code_output_and_figures_come_from_the_cell_with_the_tag():
     assert "def f(x):\n    y = x + 1" in shown and "print(f(1))" in shown and "assert" not in shown
     assert '<pre class="out">two &lt;b&gt;\nthree</pre>' in shown
     assert 'alt="A line that rises &amp; falls."' in text and "--ratio: 2.0000" in text
-    assert text.count("cover fragment") == 1 and "left: 50%; width: 50%" in text
+    assert text.count("cover fragment") == 1 and "left: 50.0%; width: 50.0%" in text
+
+
+def test_a_picture_loses_its_margins_and_a_drawing_its_title_and_covers_stay_where_they_are():
+    image = Image.new("RGB", (400, 300), "white")
+    image.paste("black", (180, 20, 220, 40))  # the title of a drawing
+    image.paste("black", (100, 100, 300, 200))
+    file = io.BytesIO()
+    image.save(file, "png")
+    picture = base64.b64encode(file.getvalue()).decode()
+    assert slides.trimmed(picture, untitled=False)[1:] == ((200, 180), 100, 400)
+    assert slides.trimmed(picture, untitled=True)[1:] == ((200, 100), 100, 400)
+    notebook = a_notebook()
+    notebook.cells[2].outputs[0].data["image/png"] = picture
+    assert "--ratio: 1.1111; --width: 100" in slides.filled("{{figure: line}}", notebook)
+    notebook.cells[2].source = "diagrams.soft_lookup(query, keys, values, names)\nshow('A look-up.')"
+    text = slides.filled("{{figure: line: 25% 50%}}", notebook)
+    assert "--ratio: 2.0000; --width: 100" in text
+    assert "left: 0.0%; width: 50.0%" in text and "left: 50.0%; width: 50.0%" in text
+    assert not slides.DRAWING.search("ax.grid(True)")
+
+
+def test_a_view_may_be_named_by_the_id_of_its_cell():
+    notebook = a_notebook()
+    notebook.cells[3].outputs = [new_output("display_data", {"text/html": "<iframe title='x'></iframe>"})]
+    assert "<iframe title='x'>" in slides.filled(f"{{{{view: {notebook.cells[3].id}}}}}", notebook)
 
 
 def test_some_lines_of_code_lose_their_indent():
