@@ -267,9 +267,8 @@ def look_at_slides(chromium):
         notes = sum(m["notes"] for m in measured)
         letters = sorted(m["letters"] for m in measured if m["letters"] < 999)
         row = f"{number:6}  {notes:10}  {words[number // 2]:12}  {words[-1]:10}  {rows:9}  {lowest:12.0f}"
-        print(
-            f"{path.name:12} {row}  {', '.join(map(str, sizes)):14}  median {letters[len(letters) // 2]:.0f}, least {letters[0]:.0f}"
-        )
+        row += f"  {', '.join(map(str, sizes)):14}  median {letters[len(letters) // 2]:.0f}, least {letters[0]:.0f}"
+        print(f"{path.name:12} {row}")
         if not 25 <= number <= 32 or notes < number:
             wrong.append(f"{number} slides, {notes} with notes: not 25 to 32, each with notes")
         wrong_decks[f"slides/{path.name}"] = wrong
