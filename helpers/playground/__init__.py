@@ -20,6 +20,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from matplotlib import colormaps
+from matplotlib.colors import to_hex
 from torch import nn
 
 from helpers.common import check_texts, evaluating
@@ -27,7 +29,8 @@ from helpers.transformer import MiniFormer, Transformer
 
 FOLDER = Path(__file__).parent
 NAMES = {"self": "Self-attention", "encoder": "Encoder", "decoder": "Decoder", "cross": "Cross-attention"}
-MOST_WEIGHTS = 500_000  # of `explore`: 1.3 MB in the notebook
+COLOURS = [to_hex(colormaps["viridis"](step / 63)) for step in range(64)]
+MOST_WEIGHTS = 250_000  # of `explore`: 1.3 MB in the notebook at most
 
 
 def explore(attention, tokens, target_tokens=None, title="Attention"):
@@ -54,7 +57,7 @@ def explore(attention, tokens, target_tokens=None, title="Attention"):
     """
     source = check_texts("tokens", tokens)
     target = source if target_tokens is None else check_texts("target_tokens", target_tokens)
-    kinds, numbers = [], []
+    kinds, number = [], 0
     for kind, layers in _by_kind(attention).items():
         queries = source if kind == "encoder" else target
         keys = target if kind in ("self", "decoder") else source
@@ -63,15 +66,12 @@ def explore(attention, tokens, target_tokens=None, title="Attention"):
             raise ValueError(f"attention holds no layer of the kind {kind!r}")
         square = kind != "cross" and len(queries) > 1
         causal = square and all(not np.triu(layer, 1).any() for layer in layers)
-        kinds.append({"kind": kind, "queries": queries, "keys": keys, "causal": causal, "heads": [*map(len, layers)]})
-        numbers += [layer.ravel() for layer in layers]
-    numbers = np.concatenate(numbers)
-    if len(numbers) > MOST_WEIGHTS:
-        raise ValueError(
-            f"attention holds {len(numbers):,} weights; show fewer tokens or layers ({MOST_WEIGHTS:,} fit)"
-        )
-    numbers = np.rint(numbers.clip(0, 1) * 65535).astype("<u2")
-    return _view({"kinds": kinds}, [("attention", "share", numbers)], title, 640)
+        number += sum(layer.size for layer in layers)
+        layers = [np.rint(layer.clip(0, 1) * 10_000).astype(int).tolist() for layer in layers]
+        kinds.append({"kind": kind, "queries": queries, "keys": keys, "causal": causal, "layers": layers})
+    if number > MOST_WEIGHTS:
+        raise ValueError(f"attention holds {number:,} weights; show fewer tokens or layers ({MOST_WEIGHTS:,} fit)")
+    return _view({"kinds": kinds}, [], title, 640)
 
 
 def play(
@@ -131,6 +131,7 @@ def play(
         numbers[key] = (key, precision, flat)
     data = {
         "models": described,
+        "most": min(model.pop("most") for model in described),
         "text": text,
         "vocabulary": {"symbols": vocabulary.symbols, "separator": vocabulary.separator},
         "target": None if target_vocabulary is None else target_vocabulary.symbols,
@@ -247,7 +248,9 @@ def _view(data, numbers, title, height):
     model, view = (
         re.sub(r"^export |^import [^;]*;\n", "", parts[name], flags=re.M) for name in ("model.mjs", "view.mjs")
     )
-    text = json.dumps(data | {"names": NAMES}, sort_keys=True, separators=(",", ":")).replace("<", "\\u003c")
+    text = json.dumps(data | {"names": NAMES, "colours": COLOURS}, sort_keys=True, separators=(",", ":")).replace(
+        "<", "\\u003c"
+    )
     scripts = [f'<script type="application/json" id="data">{text}</script>']
     for key, kind, array in numbers:
         packed = base64.b64encode(array.tobytes()).decode("ascii")

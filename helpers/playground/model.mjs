@@ -24,107 +24,56 @@ export function fill(rows, columns, number) {
   return made;
 }
 
+/** The sum of x[from + k] · y[to + k] over `length` places k. */
+function dot(x, from, y, to, length) {
+  let sum = 0;
+  for (let k = 0; k < length; k++) sum += x[from + k] * y[to + k];
+  return sum;
+}
+
 const add = (x, y) => fill(x.rows, x.columns, (i, j) => x.data[i * x.columns + j] + y.data[i * x.columns + j]);
 
 /** x Wᵀ + b, as `nn.Linear`. (T, in) → (T, out) */
 export function linear(x, { weight, bias }) {
-  const y = new Matrix(x.rows, weight.rows);
-  const [from, numbers, width] = [x.data, weight.data, x.columns];
-  for (let i = 0; i < y.rows; i++) {
-    for (let j = 0; j < y.columns; j++) {
-      let sum = bias ? bias.data[j] : 0;
-      for (let k = 0; k < width; k++) sum += from[i * width + k] * numbers[j * width + k];
-      y.data[i * y.columns + j] = sum;
-    }
-  }
-  return y;
+  const width = x.columns;
+  const start = bias?.data ?? new Float32Array(weight.rows);
+  return fill(x.rows, weight.rows, (i, j) => start[j] + dot(x.data, i * width, weight.data, j * width, width));
 }
 
 /** As `nn.LayerNorm`; without parameters, as `nn.Identity`. (T, d_model) → (T, d_model) */
 export function layerNorm(x, parameters) {
   if (!parameters) return x;
-  const rows = Array.from({ length: x.rows }, (_, i) => {
-    const mean = x.row(i).reduce((sum, value) => sum + value, 0) / x.columns;
-    const variance = x.row(i).reduce((sum, value) => sum + (value - mean) ** 2, 0) / x.columns;
-    return [mean, 1 / Math.sqrt(variance + 1e-5)];
-  });
-  const { weight, bias } = parameters;
-  return fill(x.rows, x.columns, (i, j) => {
-    const [mean, scale] = rows[i];
-    return (x.data[i * x.columns + j] - mean) * scale * weight.data[j] + bias.data[j];
-  });
+  const y = new Matrix(x.rows, x.columns);
+  for (let i = 0; i < x.rows; i++) {
+    const row = x.row(i);
+    const mean = row.reduce((sum, value) => sum + value, 0) / x.columns;
+    const variance = row.reduce((sum, value) => sum + (value - mean) ** 2, 0) / x.columns;
+    const { weight, bias } = parameters;
+    const scale = 1 / Math.sqrt(variance + 1e-5);
+    y.row(i).set(row.map((value, j) => (value - mean) * scale * weight.data[j] + bias.data[j]));
+  }
+  return y;
 }
 
 /** softmax over the numbers that `visible` allows; zero elsewhere, and throughout where it allows nothing. */
 export function maskedSoftmax(scores, visible = () => true) {
-  const weights = new Float64Array(scores.length);
-  let [largest, sum] = [-Infinity, 0];
-  for (let j = 0; j < scores.length; j++) if (visible(j) && scores[j] > largest) largest = scores[j];
-  for (let j = 0; j < scores.length; j++) if (visible(j)) sum += weights[j] = Math.exp(scores[j] - largest);
-  for (let j = 0; j < scores.length && sum; j++) weights[j] /= sum;
-  return weights;
+  const allowed = Float64Array.from(scores, (score, j) => (visible(j) ? score : -Infinity));
+  const largest = allowed.reduce((most, score) => Math.max(most, score), -Infinity);
+  if (largest === -Infinity) return allowed.fill(0);
+  const powers = allowed.map((score) => Math.exp(score - largest));
+  const sum = powers.reduce((total, power) => total + power, 0);
+  return powers.map((power) => power / sum);
 }
 
 /** Row i may see columns 0 to i. */
 export const causalMask = (i, j) => j <= i;
 
-/** Even columns hold sines, odd ones cosines; their wavelengths grow from 2π to 10000 · 2π. */
-export function sinusoidalEncoding(length, width, first = 0) {
-  const rates = Float64Array.from({ length: width }, (_, j) => 10000 ** -((j - (j % 2)) / width));
-  return fill(length, width, (i, j) => (j % 2 ? Math.cos : Math.sin)((first + i) * rates[j]));
-}
-
-/** The embedding times √d_model plus the positions; the first of the tokens stands at position `first`. */
+/** The embedding times √d_model plus the positions, from `first` on: sines in even columns, cosines in odd ones. */
 export function tokenEmbedding(tokens, { embedding: { weight } }, first = 0) {
   const width = weight.columns;
-  const vectors = fill(tokens.length, width, (i, j) => weight.data[tokens[i] * width + j] * Math.sqrt(width));
-  return add(vectors, sinusoidalEncoding(tokens.length, width, first));
-}
-
-/** Every head's keys and values, behind those that a cache has kept from earlier positions. */
-function project(p, memory, kept) {
-  const join = (old, { rows, columns, data }) =>
-    old ? new Matrix(old.rows + rows, columns, Float32Array.of(...old.data, ...data)) : new Matrix(rows, columns, data);
-  return { key: join(kept?.key, linear(memory, p.key_proj)), value: join(kept?.value, linear(memory, p.value_proj)) };
-}
-
-/**
- * Attend with every head, as `MultiHeadAttention`; `change(head)` is what the reader changed.
- * A cut edge is hidden like a masked one; a head that is off has no weights, an even one the same on all it may see.
- * The first query stands at position `first`. Returns the output (T_q, d_model) and a list with the weights of each head.
- */
-export function multiHeadAttention(p, heads, query, { key: k, value: v }, visible, change, first = 0) {
-  const q = linear(query, p.query_proj);
-  const width = q.columns / heads;
-  const dots = (head, i, j) => {
-    const [at, other] = [i * q.columns + head * width, j * q.columns + head * width];
-    let sum = 0;
-    for (let d = 0; d < width; d++) sum += q.data[at + d] * k.data[other + d];
-    return sum / Math.sqrt(width);
-  };
-  const attend = (head, score) => {
-    const cuts = change(head)?.cuts;
-    const weights = fill(q.rows, k.rows, (i, j) => score(head, i, j));
-    for (let i = 0; i < q.rows; i++) {
-      const sees = (j) => visible(first + i, j) && !(cuts?.size && cuts.has(`${first + i} ${j}`));
-      weights.row(i).set(maskedSoftmax(weights.row(i), sees));
-    }
-    return weights;
-  };
-  const trained = Array.from({ length: heads }, (_, head) => attend(head, dots));
-  const changed = {
-    off: () => new Matrix(q.rows, k.rows),
-    even: (head) => attend(head, () => 0),
-    mean: () => meanOfHeads(trained),
-  };
-  const weights = trained.map((asTrained, head) => changed[change(head)?.mode]?.(head) ?? asTrained);
-  const output = fill(q.rows, q.columns, (i, column) => {
-    const row = weights[Math.floor(column / width)].data;
-    let sum = 0;
-    for (let j = 0; j < v.rows; j++) sum += row[i * v.rows + j] * v.data[j * v.columns + column];
-    return sum;
-  });
-  return [linear(output, p.out_proj), weights];
+  const rates = Float64Array.from({ length: width }, (_, j) => 10000 ** -((j - (j % 2)) / width));
+  const position = (i, j) => (j % 2 ? Math.cos : Math.sin)((first + i) * rates[j]);
+  return fill(tokens.length, width, (i, j) => weight.row(tokens[i])[j] * Math.sqrt(width) + position(i, j));
 }
 
 /** The mean of the weights of a layer's heads. */
@@ -133,12 +82,34 @@ export function meanOfHeads(heads) {
   return fill(rows, columns, (i, j) => heads.reduce((sum, head) => sum + head.data[i * columns + j], 0) / heads.length);
 }
 
+/**
+ * Attend with every head, as `MultiHeadAttention`; `visible(head)` is what it may see, `mode(head)` how it is changed.
+ * A head that is off has no weights, an even one the same on all it may see.
+ * Returns the output (T_q, d_model) and a list with the weights of each head.
+ */
+export function multiHeadAttention(p, heads, query, memory, visible, mode) {
+  const [q, k, v] = [linear(query, p.query_proj), linear(memory, p.key_proj), linear(memory, p.value_proj)];
+  const [size, width] = [q.columns, q.columns / heads];
+  const trained = Array.from({ length: heads }, (_, head) => {
+    const [first, sees] = [head * width, visible(head)];
+    const score = (i, j) => dot(q.data, i * size + first, k.data, j * size + first, width) / Math.sqrt(width);
+    const weights = fill(q.rows, k.rows, mode(head) === "even" ? () => 0 : score);
+    for (let i = 0; i < q.rows; i++) weights.row(i).set(maskedSoftmax(weights.row(i), (j) => sees(i, j)));
+    return weights;
+  });
+  const changed = { off: () => new Matrix(q.rows, k.rows), mean: () => meanOfHeads(trained) };
+  const weights = trained.map((asTrained, head) => changed[mode(head)]?.() ?? asTrained);
+  const output = fill(q.rows, size, (i, column) => {
+    const row = weights[Math.floor(column / width)].row(i);
+    return row.reduce((sum, weight, j) => sum + weight * v.data[j * size + column], 0);
+  });
+  return [linear(output, p.out_proj), weights];
+}
+
 function feedForward(x, p) {
   const hidden = linear(x, p[0]);
-  return linear(
-    fill(hidden.rows, hidden.columns, (i, j) => Math.max(0, hidden.data[i * hidden.columns + j])),
-    p[2],
-  );
+  hidden.data = hidden.data.map((value) => Math.max(0, value));
+  return linear(hidden, p[2]);
 }
 
 /** A sublayer inside its residual connection: the norm before it (pre-norm), or after the sum, as in the paper. */
@@ -151,13 +122,10 @@ export function unpack(tensors, numbers) {
   const parameters = {};
   let first = 0;
   for (const [name, rows, columns] of tensors) {
+    let place = parameters;
     const path = name.split(".");
-    const last = path.pop();
-    const place = path.reduce((at, part) => {
-      at[part] ??= {};
-      return at[part];
-    }, parameters);
-    place[last] = new Matrix(rows, columns, numbers.subarray(first, first + rows * columns));
+    for (const part of path.slice(0, -1)) place = place[part] ??= {};
+    place[path.at(-1)] = new Matrix(rows, columns, numbers.subarray(first, first + rows * columns));
     first += rows * columns;
   }
   return parameters;
@@ -169,30 +137,40 @@ class Model {
     this.parameters = unpack(config.tensors, numbers);
   }
 
-  isReal(token) {
-    return token !== this.config.pad_id;
+  /** Which keys a query may see: those that are no padding and, if `past`, none that comes later. */
+  mask(tokens, past) {
+    return (i, j) => tokens[j] !== this.config.pad_id && (!past || causalMask(i, j));
   }
 
   /**
-   * Run a stack of layers; a decoder has a memory and, while it generates, a cache of the positions before the `first`.
-   * Returns x and one list of layers' weights for each kind.
+   * Run a stack of layers; a decoder has a memory. While it generates, x holds the position `first` alone, and `kept` what
+   * the layers' self-attention has read at those before. Returns x and one list of layers' weights for each kind.
    */
-  stack(layers, x, kinds, visible, changes, { memory, cache, first } = {}) {
+  stack(layers, x, kinds, visible, changes, { memory, kept, first = 0 } = {}) {
     const { num_heads: heads, norm_first: normFirst } = this.config;
     const attention = kinds.map(() => []);
     Object.values(layers).forEach((p, layer) => {
-      const attend = (which, parameters, query) => {
-        const name = `${kinds[which]} ${layer}`;
-        const change = (head) => changes.get(`${name} ${head}`);
-        const kept = cache?.get(name);
-        const keys = which && kept ? kept : project(parameters, which ? memory : query, kept);
-        cache?.set(name, keys);
-        const [output, weights] = multiHeadAttention(parameters, heads, query, keys, visible[which], change, first);
+      const attend = (which, parameters, query, keys) => {
+        const change = (head) => changes.get(`${kinds[which]} ${layer} ${head}`);
+        const sees = (head) => (i, j) => visible[which](first + i, j) && !change(head)?.cuts.has(`${first + i} ${j}`);
+        const [output, weights] = multiHeadAttention(
+          parameters,
+          heads,
+          query,
+          keys,
+          sees,
+          (head) => change(head)?.mode,
+        );
         attention[which].push(weights);
         return output;
       };
-      x = residual(x, p.norm_1, normFirst, (y) => attend(0, p.self_attention, y));
-      if (memory) x = residual(x, p.norm_2, normFirst, (y) => attend(1, p.cross_attention, y));
+      const soFar = (y) => {
+        if (!kept) return y;
+        kept[layer] = Float32Array.of(...(kept[layer] ?? []), ...y.data);
+        return new Matrix(first + 1, y.columns, kept[layer]);
+      };
+      x = residual(x, p.norm_1, normFirst, (y) => attend(0, p.self_attention, y, soFar(y)));
+      if (memory) x = residual(x, p.norm_2, normFirst, (y) => attend(1, p.cross_attention, y, memory));
       x = residual(x, memory ? p.norm_3 : p.norm_2, normFirst, (y) => feedForward(y, p.feed_forward));
     });
     return [x, ...attention];
@@ -203,9 +181,9 @@ export class MiniFormer extends Model {
   /** Return logits (T, V), attention by kind (layers of heads), and which cells each kind may see. */
   forward(tokens, changes = new Map()) {
     const p = this.parameters;
-    const visible = (i, j) => causalMask(i, j) && this.isReal(tokens[j]);
-    const [x, self] = this.stack(p.layers, tokenEmbedding(tokens, p.embed), ["self"], [visible], changes);
-    return { logits: linear(layerNorm(x, p.norm), p.output), attention: { self }, visible: { self: visible } };
+    const visible = { self: this.mask(tokens, true) };
+    const [x, self] = this.stack(p.layers, tokenEmbedding(tokens, p.embed), ["self"], [visible.self], changes);
+    return { logits: linear(layerNorm(x, p.norm), p.output), attention: { self }, visible };
   }
 }
 
@@ -217,39 +195,32 @@ export class Transformer extends Model {
 
   encode(source, past, changes) {
     const p = this.parameters;
-    const visible = (i, j) => this.isReal(source[j]) && (!past || causalMask(i, j));
+    const visible = this.mask(source, past);
     const x = tokenEmbedding(source, p.source_embed ?? p.target_embed);
     const [memory, encoder] = this.stack(p.encoder_layers, x, ["encoder"], [visible], changes);
     return { memory: layerNorm(memory, p.encoder_norm), encoder, visible };
   }
 
-  /** Predict what follows each target token; with a cache, what follows the last, the others being in the cache. */
-  decode(target, { memory, encoder, visible: sourceSeen }, changes, cache) {
+  /** Predict what follows each target token; with `kept`, what follows the last one. */
+  decode(target, { memory, encoder, visible: sourceSeen }, changes, kept) {
     const p = this.parameters;
-    const targetSeen = (i, j) => causalMask(i, j) && this.isReal(target[j]);
-    const first = cache ? target.length - 1 : 0;
+    const first = kept ? target.length - 1 : 0;
+    const visible = { encoder: sourceSeen, decoder: this.mask(target, true), cross: sourceSeen };
+    const seen = [visible.decoder, visible.cross];
     const start = tokenEmbedding(target.slice(first), p.target_embed, first);
-    const [kinds, seen] = [
-      ["decoder", "cross"],
-      [targetSeen, sourceSeen],
-    ];
-    const more = { memory, cache, first };
-    const [x, decoder, cross] = this.stack(p.decoder_layers, start, kinds, seen, changes, more);
+    const more = { memory, kept, first };
+    const [x, decoder, cross] = this.stack(p.decoder_layers, start, ["decoder", "cross"], seen, changes, more);
     const output = this.config.tied ? p.target_embed.embedding : p.output;
-    return {
-      logits: linear(layerNorm(x, p.decoder_norm), output),
-      attention: { encoder, decoder, cross },
-      visible: { encoder: sourceSeen, decoder: targetSeen, cross: sourceSeen },
-    };
+    return { logits: linear(layerNorm(x, p.decoder_norm), output), attention: { encoder, decoder, cross }, visible };
   }
 
   /** Translate greedily, the likeliest token at each step, until <EOS> or `longest` tokens are there. */
   generate(source, changes = new Map(), longest = this.config.max_length) {
     const { bos_id, eos_id, pad_id } = this.config;
     const encoded = this.encode(source, false, changes);
-    const [tokens, cache] = [[bos_id], new Map()];
+    const [tokens, kept] = [[bos_id], []];
     while (tokens.length <= longest && tokens.at(-1) !== eos_id) {
-      const scores = this.decode(tokens, encoded, changes, cache).logits.data;
+      const scores = this.decode(tokens, encoded, changes, kept).logits.data;
       const allowed = scores.map((score, id) => (id === bos_id || id === pad_id ? -Infinity : score));
       tokens.push(allowed.indexOf(allowed.reduce((most, score) => Math.max(most, score), -Infinity)));
     }
