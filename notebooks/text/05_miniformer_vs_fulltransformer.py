@@ -274,11 +274,11 @@ assert leak is None
 
 # %% [markdown] slideshow={"slide_type": "subslide"}
 # Now train. `fit` goes over the shuffled words again and again and keeps the weights of the epoch that did best on the
-# validation words. The learning rate rises to `lr` and falls to 0. Two things work against learning the words by heart:
-# *dropout* sets numbers to 0 at random in training, *weight decay* shrinks the matrices at each step, by the learning
-# rate times the decay: 1.0 here, where PyTorch's default is 0.01, because training is only 480 steps long. What goes in
-# is each word without its last id, what is asked for is the word without `<BOS>`; `token_loss` returns the sum of the
-# losses and the number of letters and ends, padding left out.
+# validation words; `lr` is the peak of its learning rate. Two things work against learning the words by heart: *dropout*
+# sets numbers to 0 at random in training, *weight decay* shrinks the matrices at each step, by the learning rate times
+# the decay: 1.0 here, where PyTorch's default is 0.01, because training is only 480 steps long. What goes in is each word
+# without its last id, what is asked for is the word without `<BOS>`; `token_loss` returns the sum of the losses and the
+# number of letters and ends, padding left out.
 
 
 # %%
