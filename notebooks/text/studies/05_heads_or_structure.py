@@ -226,7 +226,8 @@ for ax, name, found in zip(axes, ("letter before", "entropy"), (before, entropy)
 show("Effects of heads, layers and an encoder, five points each, on two measures.")
 assert all(value < 0 for values in before.values() for value in values)
 assert all(value > 0 for part in ("2 layers, not 1", "an encoder") for value in entropy[part])
-assert abs(sum(entropy["4 heads, not 1"])) < min(sum(entropy["2 layers, not 1"]), sum(entropy["an encoder"]))
+of_heads, of_layers, of_encoder = (abs(sum(values)) for values in entropy.values())
+assert of_heads < min(of_layers, of_encoder)
 
 # %% [markdown]
 # All fifteen points of the upper panel lie left of zero: more heads, a second layer and an encoder *each* take weight
@@ -247,7 +248,8 @@ sharing = {}
 for layers, kind in ((layers, kind) for kind in KINDS for layers in (1, 2)):
     one, four = (devoted[labels[heads, layers, kind]] for heads in (1, 4))
     sharing[kind, layers] = sum(one) / 5 - sum(four) / 5
-    print(f"{kind:15} {layers} layer(s): best of one head minus best of four: {sharing[kind, layers]:+.3f}")
+    difference = f"best of one head minus best of four: {sharing[kind, layers]:+.3f}"
+    print(f"{kind:15} {layers} layer(s): {difference}")
 assert sharing.pop((KINDS[0], 1)) > 0 and max(map(abs, sharing.values())) < 0.07
 
 # %% [markdown]
