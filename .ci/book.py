@@ -61,15 +61,26 @@ def relinked(text, base):
 
 def page(path):
     """Return a notebook as a page of the site: repaired links, alternative texts, the setup cell folded."""
-    notebook = chapters.read(path)
+    notebook, figures = chapters.read(path), 0
     for index, cell in enumerate(notebook.cells):
         if cell.cell_type == "markdown":
             cell.source = relinked(chapters.open_details(chapters.without_badge(cell.source)), path.parent)
         if "setup" in chapters.tags(cell):
             cell.metadata["tags"] = [*chapters.tags(cell), "hide-input"]
         if chapters.has_picture(cell):
-            cell.metadata["mystnb"] = {"image": picture(notebook.cells, index)}
+            figures += 1
+            cell.metadata["mystnb"] = {"image": picture(notebook.cells, index), "figure": numbered(path, figures)}
     return notebook
+
+
+def numbered(path, number):
+    """Return the caption by which a figure can be cited, and the name that leads to it: `page.html#figure-2-3`."""
+    kind = {"studies": "S", "solutions": "L"}.get(path.parent.name, "")
+    name = f"{kind}{chapters.number(path)}.{number}"
+    return {
+        "caption": f"[Figure {name}](#figure-{name.replace('.', '-').lower()})",
+        "name": f"figure-{name.replace('.', '-').lower()}",
+    }
 
 
 def picture(cells, index):

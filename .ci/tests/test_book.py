@@ -132,6 +132,21 @@ def test_what_show_was_told_is_the_alternative_text_and_the_width_of_the_page():
     assert book.picture(cells, 1) == {"alt": "Figure: A title of it."}
 
 
+def test_figures_are_numbered_so_that_they_can_be_cited():
+    for path in chapters.pages():
+        shown = [c.metadata["mystnb"]["figure"] for c in book.page(path).cells if chapters.has_picture(c)]
+        kind = {"studies": "S", "solutions": "L"}.get(path.parent.name, "")
+        names = [f"{kind}{chapters.number(path)}.{i}" for i in range(1, len(shown) + 1)]
+        assert [figure["caption"].partition("]")[0] for figure in shown] == [f"[Figure {name}" for name in names]
+        assert [figure["name"] for figure in shown] == [f"figure-{name.replace('.', '-').lower()}" for name in names]
+
+
+def test_a_glossary_has_one_form():
+    for path in chapters.chapters():
+        cell = next(c for c in chapters.read(path).cells if re.match("## Glossary", c.source))
+        assert cell.source.splitlines()[2:4] == ["| term | meaning |", "|---|---|"], path.stem
+
+
 def test_folded_text_is_markdown_too():
     opened = chapters.open_details("<details><summary>Hint</summary>Use $x$.</details>")
     assert opened == "<details><summary>Hint</summary>\n\nUse $x$.\n\n</details>"

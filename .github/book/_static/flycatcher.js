@@ -39,18 +39,35 @@ const enlargeable = () => {
   }
 };
 
-// The outline keeps the section that is read in sight.
+// The outline marks the section that is read, after a jump and upwards too (the theme's own waits for a heading to come
+// in sight), and keeps it in view.
 const following = () => {
   const outline = document.querySelector(".bd-sidebar-secondary");
-  if (!outline) return;
-  new MutationObserver(() => {
-    const active = [...outline.querySelectorAll(".nav-link.active")].pop();
-    if (!active) return;
-    const [inside, around] = [active.getBoundingClientRect(), outline.getBoundingClientRect()];
+  const links = outline ? [...outline.querySelectorAll(".toc-entry > a[href^='#']")] : [];
+  const places = links.map((link) => document.getElementById(decodeURIComponent(link.hash.slice(1))));
+  if (!places.some((place) => place)) return;
+  const mark = () => {
+    const above = places.map((place) => place && place.getBoundingClientRect().top < window.innerHeight / 4);
+    const here = links[above.lastIndexOf(true)];
+    for (const link of links) {
+      const inside = here && (link === here || link.parentElement.contains(here));
+      link.classList.toggle("active", link === here);
+      link.parentElement.classList.toggle("active", Boolean(inside)); // shows the sections below it
+      if (link === here) link.setAttribute("aria-current", "true");
+      else link.removeAttribute("aria-current");
+    }
+    if (!here) return;
+    const [inside, around] = [here.getBoundingClientRect(), outline.getBoundingClientRect()];
     if (inside.top < around.top + 40 || inside.bottom > around.bottom - 40) {
       outline.scrollTop += inside.top - around.top - around.height / 2;
     }
-  }).observe(outline, { subtree: true, attributeFilter: ["class"] });
+  };
+  let soon;
+  window.addEventListener("scroll", () => {
+    clearTimeout(soon);
+    soon = setTimeout(mark, 60); // after the theme
+  });
+  mark();
 };
 
 // From the search a reader arrives at the section that holds most of the words found, not at the top of a long page.
