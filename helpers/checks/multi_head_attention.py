@@ -35,13 +35,8 @@ def _unpack_heads_first(in_proj_weight, num_heads):
 check_unpack = Exercise(
     unpack,
     cases=[
-        (_counted(6, 2), 2),
-        (_counted(6, 2), 1),
-        (_counted(3, 1), 1),
-        (random(12, 4, seed=1), 2),
-        (random(24, 8, seed=2), 4),
-        (random(24, 8, seed=2), 8),
-        (random(27, 9, seed=3), 3),
+        (_counted(6, 2), 2), (_counted(6, 2), 1), (_counted(3, 1), 1), (random(12, 4, seed=1), 2),
+        (random(24, 8, seed=2), 4), (random(24, 8, seed=2), 8), (random(27, 9, seed=3), 3),
         (random(36, 12, seed=4).double(), 2),
     ],
     meaning="Now you can write the paper's formula with any PyTorch model's numbers.",
