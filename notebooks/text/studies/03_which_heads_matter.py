@@ -12,11 +12,13 @@
 # reference point is a head that spreads its weight evenly over what it may see. A head is switched off in two ways, by
 # zero and by its mean. Pruning compares three orders on the same models, so differences are taken seed by seed.
 #
-# **Answer.** Nearly all heads of the agreement models have a kind that holds on test data: in layer 1 words look at the
-# markers before them, in layer 2 `<EOS>` looks at the subject. One head can nearly always go, and five of eight if they are
-# chosen by use; a layer cannot. A pattern tells neither whether a head is needed nor, always, whether it is enough: one of
-# 20 heads looks at the subject and says nothing about it. The models of names have patterns as well, from letter to letter;
-# none of their heads costs much alone, and no order of pruning is better than another.
+# **Answer.** *Kinds*: nearly all heads of the agreement models have one that holds on test data, and none is positional. In
+# layer 1 most look at *when*, *that* or a preposition; in layer 2 a head of each model gives the subject nearly all of
+# `<EOS>`'s weight. *Zero or mean*: both say of nearly every head whether it can go alone, and nearly every one can; a layer
+# cannot. *Order*: by use, half of the heads go almost free, on every seed cheaper than at random; by pattern is not
+# visibly better than at random. *Does a pattern predict a use?* No. No head of layer 2 is needed, however hard it looks at the
+# subject. Most are enough alone; but some look at the subject and alone are worth no more than a guess. In the models of names no head
+# costs much, and no order is better than another.
 
 # %% [markdown]
 # The next cell finds the files of the series and chooses a device; you need not read it.
@@ -57,6 +59,7 @@ import torch
 device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 # %% tags=["nbval-ignore-output"]
+import itertools
 import sys
 
 import matplotlib.pyplot as plt
@@ -79,51 +82,53 @@ print("PyTorch", torch.__version__)
 # ## The models
 #
 # One class serves both tasks. It is chapter 3's `TwoLooks`: pre-norm layers, read at the last token. With `window=True` the
-# first layer sees only the three tokens before, the token itself, and `<BOS>`. Here the forward pass is written out, head
-# by head, so that a function `change` can take the result of any head, (B, H, T, D), and give back another. The route from
-# the packed matrix to heads is that of chapter 3, section 3.2.
+# first layer sees only the three tokens before, the token itself, and `<BOS>`.
 
 
 # %%
+def visible_to(ids, window):
+    """What each layer may see, True = may attend: twice (B, T, T). Padding has the id 0."""
+    everything = (ids != 0).unsqueeze(1).expand(-1, ids.size(1), -1)
+    place = torch.arange(ids.size(1), device=ids.device)
+    back = place.unsqueeze(1) - place
+    near = (back >= 0) & (back <= 3) | (place == 0)
+    return (everything & near if window else everything), everything
+
+
+# %% [markdown]
+# The forward pass is written out, so that a function `change` can take the result of any head, (B, H, T, D), and give back
+# another. The route from the packed matrix to heads is that of chapter 3, section 3.2.
+
+
+# %%
+def heads_of(layer, x, visible, num_heads=4):
+    """The heads of a layer: results (B, H, T, D) and weights (B, H, T, T)."""
+    attend = layer.self_attn
+    QKV = F.linear(layer.norm1(x), attend.in_proj_weight, attend.in_proj_bias)
+    groups = QKV.unflatten(-1, (3 * num_heads, -1)).transpose(1, 2)  # (B, 3 · H, T, D)
+    return scaled_dot_product_attention(*groups.chunk(3, dim=1), visible.unsqueeze(1))
+
+
 class TwoLayers(nn.Module):
-    def __init__(self, vocabulary, window, d_model=32, num_heads=4):
+    def __init__(self, words, window, d_model=32):
         super().__init__()
-        self.vocabulary, self.window, self.num_heads = vocabulary, window, num_heads
-        self.embed = TokenEmbedding(len(vocabulary), d_model, max_length=32)
-        layer = nn.TransformerEncoderLayer(
-            d_model, num_heads, 2 * d_model, dropout=0.0, batch_first=True, norm_first=True
-        )
-        norm = nn.LayerNorm(d_model)
-        self.encoder = nn.TransformerEncoder(layer, 2, norm, enable_nested_tensor=False)
+        self.window = window
+        self.embed = TokenEmbedding(words, d_model, max_length=32)
+        options = {"dropout": 0.0, "batch_first": True, "norm_first": True}
+        layer = nn.TransformerEncoderLayer(d_model, 4, 2 * d_model, **options)
+        self.encoder = nn.TransformerEncoder(layer, 2, nn.LayerNorm(d_model), enable_nested_tensor=False)
         self.output = nn.Linear(d_model, 1)
-
-    def visible(self, ids):
-        """What each layer may see, True = may attend: twice (B, 1, T, T)."""
-        real = (ids != self.vocabulary.pad_id)[:, None, None, :]  # (B, 1, 1, T)
-        place = torch.arange(ids.size(1), device=ids.device)
-        back = place.unsqueeze(1) - place
-        near = (back >= 0) & (back <= 3) | (place == 0)
-        everything = real.expand(-1, -1, ids.size(1), -1)
-        return (everything & near if self.window else everything), everything
-
-    def heads(self, number, x, visible):
-        """The heads of a layer: results (B, H, T, D) and weights (B, H, T, T)."""
-        layer = self.encoder.layers[number]
-        attend = layer.self_attn
-        QKV = F.linear(layer.norm1(x), attend.in_proj_weight, attend.in_proj_bias)
-        groups = QKV.unflatten(-1, (3 * self.num_heads, -1)).transpose(1, 2)  # (B, 3 · H, T, D)
-        return scaled_dot_product_attention(*groups.chunk(3, dim=1), visible)
 
     def forward(self, ids, change=lambda number, heads: heads, seen=None):
         x = self.embed(ids)  # (B, T) → (B, T, d_model)
-        for number, (layer, visible) in enumerate(zip(self.encoder.layers, self.visible(ids))):
-            heads, weights = self.heads(number, x, visible)
+        for number, layer in enumerate(self.encoder.layers):
+            heads, weights = heads_of(layer, x, visible_to(ids, self.window)[number])
             if seen is not None:
                 seen.append((heads, weights))
             joined = change(number, heads).transpose(1, 2).flatten(2)  # (B, T, d_model)
             x = x + layer.self_attn.out_proj(joined)
             x = x + layer.linear2(layer.linear1(layer.norm2(x)).relu())
-        last = (ids != self.vocabulary.pad_id).sum(1) - 1
+        last = (ids != 0).sum(1) - 1
         x = self.encoder.norm(x)[torch.arange(len(ids), device=ids.device), last]
         return self.output(x).squeeze(-1)  # (B, d_model) → (B,)
 
@@ -131,6 +136,9 @@ class TwoLayers(nn.Module):
 def yes_no_loss(model, ids, answer):
     return F.binary_cross_entropy_with_logits(model(ids), answer, reduction="sum"), len(ids)
 
+
+# %% [markdown]
+# The data: chapter 3's sentences, and names of animals and plants.
 
 # %%
 splits = load_agreement()
@@ -145,6 +153,7 @@ for part, words in names._asdict().items():
     animal = torch.tensor([float(kinds_of_names[w] == "animal") for w in words], device=device)
     data["names"][part] = letters.encode_batch(words, device), animal
 print({task: {part: len(rows) for part, (rows, _) in of.items()} for task, of in data.items()})
+assert sentences.pad_id == letters.pad_id == 0
 
 # %% [markdown]
 # Ten models. First a check: the forward pass above is that of PyTorch's layers.
@@ -158,7 +167,7 @@ models, jobs = {"agreement": [], "names": []}, []
 for task, recipe in RECIPES.items():
     for seed in range(5):
         seed_everything(seed)
-        model = TwoLayers(sentences if task == "agreement" else letters, task == "agreement")
+        model = TwoLayers(len(sentences if task == "agreement" else letters), task == "agreement")
         models[task].append(model.to(device))
         parts = {part: data[task][part] for part in ("train", "validation")}
         jobs.append({"model": model, **parts, "loss": yes_no_loss, "seed": seed, **recipe})
@@ -195,10 +204,11 @@ accuracy = {task: [a for _, a in whole[task]] for task in models}
 majority = {task: max(y.mean().item(), 1 - y.mean().item()) for task, (_, y) in judged.items()}
 for task in models:
     print(f"{task:10}", [f"{a:.3f}" for a in accuracy[task]], f" majority {majority[task]:.3f}")
-assert min(accuracy["agreement"]) > 0.95
+assert min(accuracy["agreement"]) > 0.97
+assert majority["names"] < min(accuracy["names"]) and max(accuracy["names"]) < 0.8
 
 # %% [markdown]
-# Agreement is solved. The names are not: a few points above "always animal". Keep that in mind below; a head of a model that
+# Agreement is solved. The names are not: better than "always animal" on every seed, and below 0.8. Keep that in mind below; a head of a model that
 # has learnt little has little to do.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
@@ -244,36 +254,45 @@ def members(task, part, ids):
     return inside, names_of
 
 
-def positions(T, device):
-    """The kinds by position: (kinds, T, T), and their names."""
-    place = torch.arange(T, device=device)
+# %% [markdown]
+# Every kind, by position or by content, comes down to two sums over all queries: the weight on its keys, and the number of
+# queries that see such a key.
+
+# %%
+PLACES = ["itself", "1 back", "2 back", "3 back", "first token"]
+
+
+def sums_of_kinds(weights, visible, inside, real):
+    """Weight on the keys of each kind, (kinds, H), and how many queries see such a key, (kinds,)."""
+    place = torch.arange(weights.size(-1), device=weights.device)
     back = place.unsqueeze(1) - place
-    masks = [back == n for n in range(4)] + [(place == 0).expand(T, T)]
-    return torch.stack(masks).float(), ["itself", "1 back", "2 back", "3 back", "first token"]
+    by_place = torch.stack([*(back == n for n in range(4)), (place == 0).expand_as(back)]).float()
+    position = torch.einsum("bq,bhqk,pqk->ph", real, weights, by_place)
+    content = torch.einsum("bqa,bhqk,bkc->ach", inside, weights, inside)
+    there = torch.einsum("bq,bqk,pqk->p", real, visible, by_place)
+    number = torch.einsum("bqa,bqc->ac", inside, (visible @ inside > 0).float())
+    return torch.cat([position, content.flatten(0, 1)]), torch.cat([there, number.flatten()])
 
 
+# %% [markdown]
+# The score follows. The even head goes in as a fifth head of each layer.
+
+
+# %%
 @torch.no_grad()
 def scores(task, model, part, least=30):
     """Each head's score for each kind, (kinds, 8); -1 where too few queries have such a key."""
     ids, seen, columns = data[task][part][0][:2000], [], []
     model(ids, seen=seen)
     inside, names_of = members(task, part, ids)
-    by_place, place_names = positions(ids.size(1), ids.device)
-    real = (ids != 0).float()
-    for (_, weights), visible in zip(seen, model.visible(ids)):
-        visible = visible.squeeze(1).float()  # (B, T, T)
-        even = (visible / visible.sum(-1, keepdim=True)).unsqueeze(1)
-        both = torch.cat([weights, even], dim=1)  # (B, H + 1, T, T): the even head is the last
-        content = torch.einsum("bqa,bhqk,bkc->ach", inside, both, inside)
-        number = torch.einsum("bqa,bqc->ac", inside, (visible @ inside > 0).float())
-        place = torch.einsum("bq,bhqk,pqk->ph", real, both, by_place)
-        there = torch.einsum("bq,bqk,pqk->p", real, visible, by_place)
-        share = torch.cat([place, content.flatten(0, 1)])
-        number = torch.cat([there, number.flatten()]).unsqueeze(1)
-        share = share / number.clamp(min=1)
+    for (_, weights), visible in zip(seen, visible_to(ids, model.window)):
+        even = visible.float() / visible.sum(-1, keepdim=True)  # (B, T, T)
+        both = torch.cat([weights, even.unsqueeze(1)], dim=1)  # (B, H + 1, T, T)
+        weight, number = sums_of_kinds(both, visible.float(), inside, (ids != 0).float())
+        share = weight / number.clamp(min=1).unsqueeze(1)
         score = (share[:, :-1] - share[:, -1:]) / (1 - share[:, -1:]).clamp(min=1e-6)
-        columns.append(torch.where(number >= least, score, -1.0))
-    kinds = place_names + [f"{a} → {b}" for a in names_of for b in names_of]
+        columns.append(torch.where(number.unsqueeze(1) >= least, score, -1.0))
+    kinds = PLACES + [f"{a} → {b}" for a in names_of for b in names_of]
     return torch.cat(columns, dim=1).cpu(), kinds  # (kinds, 8)
 
 
@@ -294,6 +313,9 @@ HEADS = [f"layer {layer}, head {head}" for layer in (1, 2) for head in (1, 2, 3,
 for head, (kind, score) in zip(HEADS, found["agreement"][0]):
     print(f"{head}: {kind:18} {score:.2f}")
 
+# %% [markdown]
+# And all heads of all models: one point each.
+
 # %% tags=["nbval-ignore-output"]
 rows = {}
 for task in found:
@@ -304,21 +326,22 @@ for task in found:
 title = "Scores of the heads, each for its own kind"
 plots.interval_plot(rows, "score on test data (0 = even head, 1 = only that)", title)
 plots.show("Scores of the heads in four rows. Agreement: most near 1. Names: from 0.2 to 0.9.")
-for task in found:
-    kinds_found = [kind for model in found[task] for kind, score in model if score > 0.5]
-    print(f"{task}: {len(kinds_found)} of 40 heads above 0.5:", sorted(set(kinds_found)))
+for task, least in {"agreement": 30, "names": 8}.items():
+    clear = [kind for model in found[task] for kind, score in model if score > 0.5]
+    print(f"{task}: {len(clear)} of 40 heads above 0.5:", sorted(set(clear)))
+    assert len(clear) >= least and not {kind for model in found[task] for kind, _ in model} & set(PLACES)
+layers = [[kind.split(" → ") for m in found["agreement"] for kind, _ in m[i : i + 4]] for i in (0, 4)]
+markers = sum(to in ("when", "that", "place") for _, to in layers[0])
+elsewhere = sum(of != "<EOS>" for of, _ in layers[1])
+print(f"layer 1: {markers} of 20 look at a marker; layer 2: {elsewhere} of 20 are clearest not at <EOS>")
+assert markers >= 14 and elsewhere >= 1
 
 # %% [markdown]
 # The list is honest, because it was chosen on other data. In the agreement models nearly every head has a kind. Layer 1 shows
-# how roles are found: nouns, verbs and *the* look back at *near*, at *when*, at the noun before. Layer 2 has the heads that
-# chapter 3 saw, `<EOS> → subject`, and some that do something else at words that nobody reads afterwards. (A few kinds are
-# cheap: *when* has hardly anything to look at but itself.) The models of names have kinds too, from letter to letter. No positional kind is in
-# either list: who tries positions only misses the best kind of every head there. So "this head has no pattern" means "none
-# of those that I tried".
-
-# %%
-for model in found["agreement"]:
-    assert max(score for kind, score in model[4:] if kind == "<EOS> → subject") > 0.6
+# how roles are found: most of its heads look at a marker, at *when*, *that*, or a preposition (`place`). In layer 2 some look from `<EOS>` at the subject or at nouns, and
+# some do something else, at words that nobody reads afterwards. The models of names have kinds too, from letter to
+# letter. No head's best kind is positional: who tries positions only misses them all. So "this head has no pattern"
+# means "none of those that I tried".
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## Switched off
@@ -351,16 +374,28 @@ def without(removed, fill=None):
     return change
 
 
+# %% [markdown]
+# What the loss gains when one head is off, in nats, the unit of a loss with the natural logarithm:
+
+# %% tags=["nbval-ignore-output"]
 fills = {task: [means(task, model) for model in models[task]] for task in models}
-cost = {}  # (task, way) → five lists of eight: what the loss gains when one head is off
+cost = {}  # (task, way) → five lists of eight
 for task in models:
     for way in ("zero", "mean"):
         cost[task, way] = []
         for model, fill, (loss, _) in zip(models[task], fills[task], whole[task]):
             changes = [without({head}, fill if way == "mean" else None) for head in range(8)]
             cost[task, way].append([measured(task, model, c)[0] - loss for c in changes])
-        largest = [max(row) for row in cost[task, way]]
-        print(f"{task:10} {way:5} most that one head costs, by seed:", [f"{c:.3f}" for c in largest])
+        cheap = sum(c < 0.1 for row in cost[task, way] for c in row)
+        dearest = " ".join(f"{max(row):.3f}" for row in cost[task, way])
+        print(f"{task:10} {way:5} {cheap} of 40 cost less than 0.1; the dearest, by seed: {dearest}")
+        assert cheap >= (33 if task == "agreement" else 40)
+both = [list(itertools.chain(*cost["agreement", way])) for way in ("zero", "mean")]
+assert sum((a < 0.1) == (b < 0.1) for a, b in zip(*both)) >= 34
+
+# %% [markdown]
+# Nearly every head can go alone, and of nearly every head zero and mean say the same: cheap or dear. *How* dear may differ,
+# as zero is a result that the model never saw. Now whole layers, by mean.
 
 # %% tags=["nbval-ignore-output"]
 for task in models:
@@ -370,15 +405,13 @@ for task in models:
             for model, fill in zip(models[task], fills[task])
         ]
         print(f"{task:10} {label:9} off by mean: accuracy", [f"{a:.3f}" for a in after])
-        assert task == "names" or label == "layer 1" or max(after) < 0.6  # nothing is left but a guess
+        assert task == "names" or max(after) < 0.6  # nothing is left but a guess
     print(f"{task:10} majority {majority[task]:.3f}, whole", [f"{a:.3f}" for a in accuracy[task]])
+assert max(abs(a - majority["names"]) for a in after) < 1e-6  # all heads off
 
 # %% [markdown]
-# One head can nearly always go: on four seeds no single head of the agreement models costs more than 0.03 nats, on seed 1
-# one costs 2.4 (it is in layer 1: the last figure shows that no head of layer 2 is needed). A layer cannot. Without layer 2 each model gives the same answer to all sentences. Without layer 1 it is no better than a coin and
-# mostly worse, as if every noun counted like the subject. In the models of names no head costs more than 0.03 nats, all
-# together cost 0.1 (the next figure), and
-# what is left says "animal" to everything. Zero and mean tell the same story here.
+# A layer cannot go: without either, an agreement model is no better than a coin. In the models of names no
+# single head costs 0.1 nats, and without all of them the model says "animal" to everything.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## Pruned
@@ -407,23 +440,30 @@ for task in models:
             ]
             curves[task][name].append([sum(column) / len(column) for column in zip(*losses)])
 
+# %% [markdown]
+# The figure shows the loss, the lines below it paired differences with their 95 % intervals over seeds.
+
 # %% tags=["nbval-ignore-output"]
 _, axes = plt.subplots(2, 1, figsize=(7.8, 7.6))
 for ax, task in zip(axes, models):
     points = {name: [list(values) for values in zip(*runs)] for name, runs in curves[task].items()}
     title = f"{task.capitalize()}: what is lost when heads go"
     plots.interval_curves(range(9), points, "heads removed", "test loss in nats", title, ax=ax)
-plots.show("Loss against heads removed. Agreement: by use five go free. Names: three equal lines.")
+plots.show("Loss against heads removed. Agreement: by use, four go cheaply. Names: near lines.")
+PAIRS = (("by use", "by pattern"), ("by use", "at random"), ("by pattern", "at random"))
 for task in models:
-    for n in (2, 4, 6):
-        for other in ("by pattern", "at random"):
-            paired = [a[n] - b[n] for a, b in zip(curves[task]["by use"], curves[task][other])]
-            print(f"{task:10} {n} heads gone, by use minus {other:10}", analysis.seed_interval(paired))
+    for n, (one, other) in itertools.product((2, 4, 6), PAIRS):
+        paired = [a[n] - b[n] for a, b in zip(curves[task][one], curves[task][other])]
+        print(f"{task:10} {n} heads gone, {one:10} minus {other:10}", analysis.seed_interval(paired))
+        assert task == "agreement" or abs(sum(paired) / 5) < 0.04
+by_use, at_random = (curves["agreement"][order] for order in ("by use", "at random"))
+assert all(a[4] - a[0] < 0.15 and a[4] < b[4] for a, b in zip(by_use, at_random))  # every seed
 
 # %% [markdown]
-# Agreement: chosen by use, five of eight heads go and hardly anything is lost; the three that stay do the work. *By pattern*
-# is no better than random: it keeps clear patterns that nobody needs, and throws out what layer 1 lives on. Names: three
-# equal lines. Where no head does much alone, no order is better than another. So "most heads can be pruned" is a finding
+# Agreement: chosen by use, four of eight heads go for less than 0.15 nats, and on every seed for less than at random. *By
+# pattern* is not visibly better than random: see the intervals of their difference. It keeps clear patterns that nobody needs.
+# Names: three lines close together, less than 0.04 nats apart in the mean. Where no head does much alone, no order is much better.
+# So "most heads can be pruned" is a finding
 # about models with more heads than their task needs.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
@@ -449,11 +489,16 @@ axes[0].set_ylabel("share of right answers")
 plots.show("Accuracy against weight on the subject: 1 without any head; alone, near 1 for most.")
 print("needed (accuracy below 0.9 without it):", sum(a < 0.9 for a in needed), "of 20")
 print("enough (accuracy above 0.9 alone):     ", sum(a > 0.9 for a in enough), "of 20")
+blind = [round(a, 2) for p, a in zip(pattern, enough) if p > 0.9 and a < 0.6]
+print("score above 0.9, and a guess when alone:", blind)
+assert min(needed) > 0.95 and sum(a > 0.9 for a in enough) >= 12 and blind
+assert all(max(pattern[i : i + 4]) > 0.85 for i in range(0, 20, 4))  # one head in each model
 
 # %% [markdown]
-# Left: no head is needed, however hard it looks at the subject, because three others look there too. (Chapter 3 cut
-# one head's edge, which cost up to 0.34. That is another question: a head that is cut off looks elsewhere and still speaks,
-# a head at its mean says the same of every sentence.) Right: 17 of 20 heads are enough alone, four of them with a score below 0.7. And look at the point at the lower right: that head gives the subject
+# Left: no head is needed, however hard it looks at the subject, because others look there too. (Chapter 3 cut
+# one head's edge, which is another question: a head that is cut off looks elsewhere and still speaks,
+# a head at its mean says the same of every sentence.) Right: most heads are enough alone. But look at the lower right:
+# a head there gives the subject
 # nearly all its weight, and alone it is worth a guess. It looks at the right word and reads something else from it. Weights
 # say *from where*; the values say *what*.
 
@@ -461,10 +506,10 @@ print("enough (accuracy above 0.9 alone):     ", sum(a > 0.9 for a in enough), "
 # ## What the papers say, and what this adds
 #
 # - Voita et al. (2019, sections 5 and 6) find positional, syntactic and rare-word heads in a large translation model, and
-#   prune most of the others at little cost. Our agreement models have syntactic ones, nearly all there is to layer 2; no head that
-#   scores above 0.5 has a positional kind as its best.
+#   prune most of the others at little cost. Our agreement models have syntactic ones; none has a positional kind as its
+#   best.
 # - Michel, Levy and Neubig (2019, sections 3 and 4) switch off single heads of trained models and find that most can go alone.
-#   So it is here; and all four of a layer cannot.
+#   So it is here; and all four of a layer cannot go together.
 # - Jain and Wallace (2019, section 4) find that other weights often give the same answer, and conclude that attention is no
 #   explanation. Wiegreffe and Pinter (2019) reply that such a claim needs a reference point: an even distribution, and what
 #   other seeds do. Both are used above.
