@@ -17,8 +17,8 @@
 # `<EOS>`'s weight. *Zero or mean*: both say of nearly every head whether it can go alone, and nearly every one can; a layer
 # cannot. *Order*: by use, half of the heads go almost free, on every seed cheaper than at random; by pattern is not
 # visibly better than at random. *Does a pattern predict a use?* No. No head of layer 2 is needed, however hard it looks at the
-# subject. Most are enough alone; but some look at the subject and alone are worth no more than a guess. In the models of names no head
-# costs much, and no order is better than another.
+# subject. Most are enough alone; but at least one looks at the subject and alone is worth no more than a guess. In the
+# models of names no head costs much, and no order is better than another.
 
 # %% [markdown]
 # The next cell finds the files of the series and chooses a device; you need not read it.
@@ -463,8 +463,7 @@ assert all(a[4] - a[0] < 0.15 and a[4] < b[4] for a, b in zip(by_use, at_random)
 # Agreement: chosen by use, four of eight heads go for less than 0.15 nats, and on every seed for less than at random. *By
 # pattern* is not visibly better than random: see the intervals of their difference. It keeps clear patterns that nobody needs.
 # Names: three lines close together, less than 0.04 nats apart in the mean. Where no head does much alone, no order is much better.
-# So "most heads can be pruned" is a finding
-# about models with more heads than their task needs.
+# So "most heads can be pruned" is a finding about models with more heads than their task needs.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## Does a pattern predict a use?
@@ -498,8 +497,7 @@ assert all(max(pattern[i : i + 4]) > 0.85 for i in range(0, 20, 4))  # one head 
 # Left: no head is needed, however hard it looks at the subject, because others look there too. (Chapter 3 cut
 # one head's edge, which is another question: a head that is cut off looks elsewhere and still speaks,
 # a head at its mean says the same of every sentence.) Right: most heads are enough alone. But look at the lower right:
-# a head there gives the subject
-# nearly all its weight, and alone it is worth a guess. It looks at the right word and reads something else from it. Weights
+# a head there gives the subject nearly all its weight, and alone it is worth a guess. It looks at the right word and reads something else from it. Weights
 # say *from where*; the values say *what*.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
