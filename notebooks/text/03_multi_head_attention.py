@@ -157,7 +157,7 @@ plots.show("A matrix of 12 rows in six blocks of two rows: Q1, Q2, K1, K2, V1, V
 
 # %% tags=["qkv"]
 QKV = F.linear(X, W_packed)  # (1, 5, 4) @ (4, 12) → (1, 5, 12)
-assert torch.equal(QKV, X @ W_packed.T)  # F.linear(X, W) is X Wᵀ
+torch.testing.assert_close(QKV, X @ W_packed.T)  # F.linear(X, W) is X Wᵀ
 plots.matrix_blocks(QKV[0], None, {name: 2 for name in NAMES}, title="QKV: a row for each token")
 plots.show("A row for each of 5 tokens, and six pairs of columns: Q1, Q2, K1, K2, V1, V2.")
 
@@ -528,9 +528,8 @@ with forbidden, torch.no_grad():
 
 # %% [markdown]
 # It takes a **fast path**: one fused operation does the whole layer, and no attention module is called. PyTorch takes it
-# only for an even number of heads, with biases, ReLU or GELU, and `batch_first`; otherwise it calls the
-# modules. So there are two obstacles: nobody asks for the weights, and on the fast
-# path nobody could.
+# only for an even number of heads, with biases, ReLU or GELU, and `batch_first`; otherwise it calls the modules. So there
+# are two obstacles: nobody asks for the weights, and on the fast path nobody could.
 
 # %%
 plain = {"d_model": 12, "nhead": 4, "dim_feedforward": 8, "batch_first": True}
@@ -868,8 +867,8 @@ plots.attention_heatmap(eos, HEADS, tokens, f"<EOS> finds '{tokens[at]}'", xlabe
 plots.show("Eight heads by the words of a sentence: most of layer 2 look at the subject.")
 
 # %% [markdown]
-# See the heads of layer 2: three of the four or all agree on one word, the subject. Layer 1 cannot see so far. The same in BertViz (Vig 2019): queries on the left,
-# keys on the right; point at `<EOS>`, click on a colour to hide a head. (GitHub shows no moving parts; the heat map shows
+# See the heads of layer 2: at least three of the four agree on one word, the subject. Layer 1 cannot see so far. The same
+# in BertViz (Vig 2019): queries on the left, keys on the right; point at `<EOS>`, click on a colour to hide a head. (GitHub shows no moving parts; the heat map shows
 # the same.)
 
 # %% tags=["nbval-ignore-output"]
@@ -970,11 +969,9 @@ assert sum(share < 0.02 for share in turned) > 14
 # %% [markdown]
 # Most single cuts turn less than 0.02 of the answers, none as many as all four together; in the head that looks hardest, the
 # cut turns less than 0.2. (A head whose edge is cut does not fall silent: its other words share the weight, see exercise
-# 7.) The others give the same word at least 0.3 of
-# their weight. So "this head has a clear pattern"
-# and "this head is needed" are different sentences. The pattern belonged to the
-# layer; the use was found by cutting *all* the edges that carry it.
-# (Taking away what a model looks at is *erasure*; Serrano and Smith 2019 ask with it whether attention weights tell what
+# 7.) The other heads give the same word at least 0.3 of their weight. So "this head has a clear pattern" and "this head is
+# needed" are different sentences. The pattern belonged to the layer; the use was found by cutting *all* the edges that
+# carry it. (Taking away what a model looks at is *erasure*; Serrano and Smith 2019 ask with it whether attention weights tell what
 # matters. Voita et al. 2019 find heads that follow syntax, in translation models.)
 #
 # > **Remember.** A heat map shows where a head looks. Whether the answer needs it, you learn by cutting the edge, with a

@@ -205,10 +205,9 @@ print("equal to a mask before the softmax")
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## Exercise 8 · your own sentences
 #
-# Eight sentences for the check. The models of the chapter are right about nearly all of them. What they cannot know is a
-# word order that their grammar has not: in training a noun whose next neighbour to the left is *the*, and before that a
-# verb without object or the end of a place, is the subject. Two relative clauses in front, or a second finite verb, break
-# that.
+# Eight sentences for the check; put them to the models in the chapter. What they cannot know is a word order that their
+# grammar has not: two relative clauses in front, as in the seventh, or several finite verbs behind one another, as in the
+# eighth.
 
 # %%
 SENTENCES = """singular\tthe fox near the judges that the boys see
