@@ -631,8 +631,8 @@ if WITH_NETWORK:
     sentence = tokenizer("the keys to the cabinet are on the table", return_tensors="pt")
     layers = model(**sentence, output_attentions=True).attentions  # 12 times (1, 12, T, T)
     tokens = tokenizer.convert_ids_to_tokens(sentence["input_ids"][0])
-    plots.head_grid([layers[7][:, :4].detach()], tokens, title="Four heads of BERT's layer 8")
-    plots.show("Four of the twelve heads of BERT's eighth layer, for one English sentence.")
+    plots.attention_heatmap(layers[7][0, 9].detach(), tokens, tokens, "BERT, layer 8, head 10")
+    plots.show("One of the twelve heads of BERT's eighth layer, for one English sentence.")
 print("With WITH_NETWORK = True you see heads of a model that has read English.")
 
 # %% [markdown]
