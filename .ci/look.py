@@ -169,10 +169,42 @@ def look_at_book(chromium):
             problems = problems + [f"at {PHONE['width']}: {line}" for line in wrong]
         rows.append((name, typeset, sum(arcs), len(objections)))
         wrong_pages[name] = problems
+    wrong_pages["ways from the landing page"] = ways(chromium)
     print("page".ljust(60), "formulas  BertViz lines  axe")
     for name, typeset, arcs, objections in rows:
         print(f"{name:60} {typeset:8}  {arcs:13}  {objections:3}")
     return wrong_pages
+
+
+def ways(chromium):
+    """Return which of the ways that begin on the landing page, one click each, do not lead where they say."""
+    wrong, site, chapter = [], BUILD / "book", chapters.chapters()[2]
+    with page_of(chromium, DESK) as (page, _):
+
+        def click(name):
+            page.goto((site / "index.html").as_uri())
+            card = page.locator(".sd-card").nth(2)
+            (card if name in ("Slides", "Notebook") else page).get_by_role("link", name=name, exact=True).click()
+
+        click("Start with chapter 1")
+        if not page.url.endswith(f"{chapters.chapters()[0].stem}.html"):
+            wrong.append(f"'Start with chapter 1' leads to {page.url}")
+        page.goto((site / "index.html").as_uri())
+        colab = page.get_by_role("link", name="Open it in Colab").get_attribute("href")
+        if (
+            not colab.startswith("https://colab.research.google.com/github/")
+            or chapters.chapters()[0].name not in colab
+        ):
+            wrong.append(f"'Open it in Colab' leads to {colab}")
+        click("Slides")
+        page.wait_for_function("() => window.ready === true", timeout=60_000)
+        if "multi-head" not in page.title().lower():
+            wrong.append(f"the third card's slides are {page.title()!r}")
+        with page.expect_download() as download:
+            click("Notebook")
+        if Path(download.value.path()).read_bytes() != chapter.read_bytes():
+            wrong.append("the third card's notebook is not the committed one")
+    return wrong
 
 
 # What a slide measures once it is shown, all fragments included: how far its parts reach, its smallest text, its arcs.
