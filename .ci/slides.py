@@ -147,7 +147,7 @@ def figure(cell, steps, tag, cells=()):
     alt = html.escape(chapters.alternative_text(cells, cells.index(cell)), quote=True)
     at = [(int(step) * whole / 100 - left) * 100 / width for step in re.findall(r"(\d+)%", steps or "")]
     covers = "".join(
-        f'<i class="cover fragment fade-out" style="left: {start:.1f}%; width: {end - start:.1f}%"></i>'
+        f'<i class="cover fragment fade-out" style="left: {start:.1f}%; width: {end - start + 0.4:.1f}%"></i>'
         for start, end in zip(at, [*at[1:], 100])
     )
     picture = f'<img alt="{alt}" src="data:image/png;base64,{picture}">'

@@ -47,7 +47,7 @@ def test_code_output_and_figures_come_from_the_cell_with_the_tag():
     assert "def f(x):\n    y = x + 1" in shown and "print(f(1))" in shown and "assert" not in shown
     assert '<pre class="out">two &lt;b&gt;\nthree</pre>' in shown
     assert 'alt="A line that rises &amp; falls."' in text and "--ratio: 2.0000" in text
-    assert text.count("cover fragment") == 1 and "left: 50.0%; width: 50.0%" in text
+    assert text.count("cover fragment") == 1 and "left: 50.0%; width: 50.4%" in text
 
 
 def test_a_picture_loses_its_margins_and_a_drawing_its_title_and_covers_stay_where_they_are():
@@ -65,7 +65,7 @@ def test_a_picture_loses_its_margins_and_a_drawing_its_title_and_covers_stay_whe
     notebook.cells[2].source = "diagrams.soft_lookup(query, keys, values, names)\nshow('A look-up.')"
     text = slides.filled("{{figure: line: 25% 50%}}", notebook)
     assert "--ratio: 2.0000; --width: 100" in text
-    assert "left: 0.0%; width: 50.0%" in text and "left: 50.0%; width: 50.0%" in text
+    assert "left: 0.0%; width: 50.4%" in text and "left: 50.0%; width: 50.4%" in text
     assert not slides.DRAWING.search("ax.grid(True)")
 
 
