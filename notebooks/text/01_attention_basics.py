@@ -306,7 +306,8 @@ for d_k in (1, 16, 256):
     scores = (torch.randn(20_000, d_k) * torch.randn(20_000, d_k)).sum(-1).view(-1, 16)  # (1250, 16)
     scaled = scores / math.sqrt(d_k)
     sharp, soft = (row.softmax(-1).amax(-1).mean().item() for row in (scores, scaled))
-    print(f"{d_k:3} wide: variance {scores.var():5.1f} ({scaled.var():.2f}), largest weight {sharp:.2f} ({soft:.2f})")
+    print(f"{d_k:3} wide: variance {scores.var():5.1f} ({scaled.var():.2f}), ", end="")
+    print(f"largest weight {sharp:.2f} ({soft:.2f})")
     assert 0.9 < scaled.var() < 1.1 and soft < 0.4
 assert sharp > 0.8
 
@@ -454,7 +455,9 @@ assert (weights[~causal] == 0).all() and torch.allclose(weights.sum(-1), torch.o
 # %% tags=["late-mask"]
 late = scores.softmax(dim=-1) * causal  # the mask after the softmax
 diagrams.late_mask(scores, tokens, causal)
-show("Mask before and after the softmax; after it, forbidden weights are 0 but two rows sum to less than 1.")
+show(
+    "Mask before and after the softmax; after it, forbidden weights are 0 but two rows sum to less than 1."
+)
 assert (late[~causal] == 0).all() and (late.sum(-1)[:2] < 0.5).all() and late.sum(-1)[2] > 0.999
 
 
