@@ -456,7 +456,8 @@ assert (weights[~causal] == 0).all() and torch.allclose(weights.sum(-1), torch.o
 late = scores.softmax(dim=-1) * causal  # the mask after the softmax
 diagrams.late_mask(scores, tokens, causal)
 show(
-    "Mask before and after the softmax; after it, forbidden weights are 0 but two rows sum to less than 1."
+    "Mask before and after the softmax; after it, forbidden weights are 0 "
+    "but two rows sum to less than 1."
 )
 assert (late[~causal] == 0).all() and (late.sum(-1)[:2] < 0.5).all() and late.sum(-1)[2] > 0.999
 
