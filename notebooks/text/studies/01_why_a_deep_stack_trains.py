@@ -15,10 +15,11 @@
 # residual were needed, it would not train). Part 2: the look-up of chapter 1 with and without the scale. *Control*: the
 # same two starts made by the initial weights.
 #
-# **Answer.** First of all the input must reach the top. Eight stacks have a level gradient; the four of them whose input
-# is lost learn next to nothing, or worse, and the other four train. The gradient then mends what the start has spoilt:
-# without it a residual stack, in which 0.7 of the input arrives, ends at about twice the loss. The residual gives input and gradient as long as the weights are small; layer norm makes it bear
-# large ones; an identity start gives both without either. The scale, too, works through the start.
+# **Answer.** First of all the input must reach the top. Eight stacks have a level gradient; the four of them whose
+# input is lost learn next to nothing, or worse, and the other four train. The gradient then mends what the start has
+# spoilt: without it a residual stack, in which 0.7 of the input arrives, ends at about twice the loss. The residual
+# gives input and gradient as long as the weights are small; layer norm makes it bear large ones; an identity start
+# gives both without either. The scale, too, works through the start.
 
 # %% [markdown]
 # | | |
@@ -188,7 +189,7 @@ def before_training(kind, seeds=SEEDS):
 start = {kind: before_training(kind) for kind in tqdm(kinds, file=sys.stdout, ncols=88)}
 whole, cut = start["small, residual"], start["residual, cut"]
 torch.testing.assert_close(cut["found"], whole["found"], atol=1e-4, rtol=0)  # as much of the input
-assert (cut["gradient"][:-1] == 0).all() and (cut["gradient"][-1] > 0).all()  # and only the top layer learns
+assert (cut["gradient"][:-1] == 0).all() and (cut["gradient"][-1] > 0).all()  # only the top layer learns
 
 # %% [markdown]
 # Draw a measure layer by layer: one line a seed, without the residual on the left and with it on the right. (The cut
@@ -357,7 +358,10 @@ for name, losses in references.items():
 ax.set(xlabel="share of the input found at the top, before training", ylabel="loss after training")
 ax.set(title="What reaches the top at the start can be learned", xlim=(-0.02, 1.04))
 ax.legend(fontsize="small", ncols=2)
-show("Loss against the share found: four stacks that find a third or more train, one only half, five not.")
+show(
+    "Loss against the share found: four stacks that find a third or more train, "
+    "one only half, five not."
+)
 
 # %% [markdown]
 # See the two groups, and the cut stack between them. Where at least a third of the input reaches the top and the gradient
@@ -378,7 +382,8 @@ lost = [kind for kind in kinds if kind not in (*both, "residual, cut")]
 assert all((trained[kind] > 0.8 * mean).all() for kind in lost) and trained["large, residual"].min() > 50
 assert all((trained[kind] < 1.1 * mean).all() for kind in lost if kind != "large, residual")
 halfway = trained["residual, cut"]
-assert ((0.45 * mean < halfway) & (halfway < 0.65 * mean) & (halfway > 1.7 * trained["small, residual"])).all()
+assert ((0.45 * mean < halfway) & (halfway < 0.65 * mean)).all()
+assert (halfway > 1.7 * trained["small, residual"]).all()
 
 # %% [markdown]
 # What this does not say: a loss near the best linear map needs no more than an input at the top and the matrix above
