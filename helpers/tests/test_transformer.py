@@ -47,6 +47,34 @@ def test_layers_equal_pytorch(norm_first):
     assert self_weights.shape == (2, 4, 6, 6) and cross_weights.shape == (2, 4, 6, 9)
 
 
+@pytest.mark.filterwarnings("ignore:enable_nested_tensor")
+def test_what_chapter_4_says_about_dropout_norms_and_first_weights():
+    """The table of section 4.7: ours beside `nn.Transformer`."""
+    torch.manual_seed(0)
+    ours, theirs = full(dropout=0.1), nn.Transformer(64, 4, 2, 2, 128, 0.1, batch_first=True)
+
+    def dropouts(module):
+        return [part.p for part in module.modules() if isinstance(part, nn.Dropout)]
+
+    assert dropouts(ours.source_embed) == [0.1]
+    assert dropouts(ours.encoder_layers[0]) == [0.1, 0.0]  # on each sublayer's output; on attention weights
+    layer = theirs.encoder.layers[0]
+    assert layer.self_attn.dropout == layer.dropout.p == layer.dropout1.p == layer.dropout2.p == 0.1
+
+    def of_xavier(linear):
+        """The largest weight as a share of the largest that Xavier's rule allows."""
+        return (linear.weight.abs().max() / (6 / sum(linear.weight.shape)) ** 0.5).item()
+
+    assert of_xavier(ours.encoder_layers[0].self_attention.query_proj) == pytest.approx(1, abs=0.01)
+    hidden = ours.encoder_layers[0].feed_forward[0]
+    assert hidden.weight.abs().max().item() * 64**0.5 == pytest.approx(1, abs=0.01)  # as nn.Linear does
+    assert of_xavier(layer.linear1) == pytest.approx(1, abs=0.01)
+    for norm_first in (True, False):
+        end = full(norm_first=norm_first).decoder_norm
+        assert isinstance(end, nn.LayerNorm if norm_first else nn.Identity)
+        assert isinstance(nn.Transformer(8, 2, 1, 1, 8, norm_first=norm_first).decoder.norm, nn.LayerNorm)
+
+
 def test_shapes_of_the_models():
     tokens = random_tokens(torch.Generator().manual_seed(0))
     logits, attention = MiniFormer(29, num_heads=2, num_layers=3)(tokens, return_attention=True)

@@ -3,19 +3,20 @@
 #
 # [![Open In Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/your_account/flycatcher/blob/main/notebooks/studies/04_from_2017_to_today.ipynb)
 #
-# **Question.** The paper made choices: norm after each sum, warm-up, tied embeddings, sinusoids, ReLU, a key and a value for
-# every head. Most models of today have changed nearly all of them. What does each change cost and buy *here*, in a small decoder
-# that is trained for a short time?
+# **Question.** The paper made choices: an encoder, norm after each sum, warm-up, tied embeddings, sinusoids, ReLU, a key and a
+# value for every head. Most models of today have changed nearly all of them. What does each change cost and buy *here*, in a
+# small model that is trained for a short time?
 #
 # **Design.** One reference model: a decoder without an encoder, which reads the Japanese sentences of the corpus and predicts
-# each next word; 4 layers, width 32, pre-norm. Every other model differs from it in what its name says. Same 12,800 sentences,
-# same 400 steps, three seeds. Each model has the better of two peak learning rates, chosen on the dev sentences with the first
-# seed. Reference points: unigram and bigram. The measure: loss on the words of *test*, and of *longer*. What would refute an
-# effect: a difference to the reference, seed by seed, whose interval contains 0.
+# each next word; 4 layers, width 32, pre-norm. Eleven models differ from it in what their name says. Then two translators of
+# equal size, with an encoder and without. Same 12,800 sentences, same 400 steps, three seeds. Each model has the best of three
+# peak learning rates, chosen on the dev sentences with the first seed. Reference points: unigram and bigram. The measure: loss
+# on the words of *test*, and of *longer*. What would refute an effect: a difference, seed by seed, whose interval contains 0.
 #
-# **Answer.** Little, for most of them. Embeddings that are not tied help, for more parameters; rotary positions help a little;
-# grouped queries, RMSNorm and the gated network cost nothing that three seeds can show, and save memory or nothing. Norm order and
-# warm-up hardly matter with 4 layers; with 8 post-norm begins to fall behind. *Not asked here*: an encoder against none.
+# **Answer.** Little, for most of them. Embeddings that are not tied help, for more parameters. Rotary positions, grouped
+# queries, RMSNorm and the gated network change nothing that three seeds can show; grouped queries save memory. Norm order and
+# warm-up: either may change at little cost, not both. An encoder helps: the translator that has one is better, at equal size
+# and on both sets. *Not measured*: more than 8 layers, more than 400 steps.
 
 # %% [markdown]
 # | | |
@@ -69,7 +70,8 @@ from helpers.data import load_parallel
 from helpers.layers import FeedForward, sinusoidal_encoding
 from helpers.plots import show
 from helpers.text import Vocabulary
-from helpers.training import evaluate, fit_all, next_token_loss, one_cycle, seed_everything
+from helpers.training import evaluate, fit_all, next_token_loss, one_cycle, seed_everything, token_loss
+from helpers.transformer import Transformer, TransformerConfig
 
 plots.use_style()
 torch.set_num_threads(1)
@@ -153,9 +155,10 @@ class Attention(nn.Module):
 
 
 # %% [markdown]
-# (Padding stands at the end, where a causal mask hides it from all real words: no other mask is needed.) Two facts about it,
-# checked: turned by their places, two vectors have a dot product that depends on the distance only. And repeated keys and
-# values are what PyTorch calls `enable_gqa`.
+# (Padding stands at the end, where a causal mask hides it from all real words: no other mask is needed.) Four checks. Turned by
+# their places, two vectors have a dot product that depends on the distance only. PyTorch has no rotary positions, but it has
+# complex numbers: a pair of entries is one, and turning is multiplying. Repeated keys and values are what PyTorch calls
+# `enable_gqa`. And with a key and a value for every head, the whole is `nn.MultiheadAttention`.
 
 # %%
 seed_everything(0)
@@ -163,6 +166,9 @@ q, k = torch.randn(2, 8)
 turned_q, turned_k = rotate(q.expand(20, 8)), rotate(k.expand(20, 8))
 torch.testing.assert_close(turned_q[3] @ turned_k[1], turned_q[17] @ turned_k[15])
 assert abs(turned_q[3] @ turned_k[1] - turned_q[3] @ turned_k[2]) > 1e-3
+turn = torch.polar(torch.ones(20, 4), torch.arange(20).outer(10000 ** (-torch.arange(4) / 4)))
+by_complex = torch.view_as_complex(q.view(4, 2)) * turn  # (20, 4)
+torch.testing.assert_close(turned_q, torch.view_as_real(by_complex).flatten(1))
 
 q, k, v = torch.randn(2, 4, 5, 8), torch.randn(2, 2, 5, 8), torch.randn(2, 2, 5, 8)
 grouped = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
@@ -170,12 +176,20 @@ repeated = F.scaled_dot_product_attention(
     q, k.repeat_interleave(2, dim=1), v.repeat_interleave(2, dim=1), is_causal=True
 )
 torch.testing.assert_close(grouped, repeated)
-print("a score depends on the distance; repeated keys == enable_gqa")
+
+mine, theirs = Attention(8, 2, 2, False), nn.MultiheadAttention(8, 2, batch_first=True)
+projections = mine.query, mine.key, mine.value
+theirs.in_proj_weight.data = torch.cat([part.weight for part in projections]).detach()
+theirs.in_proj_bias.data = torch.cat([part.bias for part in projections]).detach()
+theirs.out_proj.load_state_dict(mine.out.state_dict())
+x, future = torch.randn(2, 5, 8), torch.ones(5, 5).triu(1).bool()
+torch.testing.assert_close(mine(x), theirs(x, x, x, attn_mask=future)[0])
+print("distance only; rotate == complex numbers; repeated == enable_gqa; mine == nn.MultiheadAttention")
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # **The gated feed-forward network** (Shazeer 2020) multiplies two projections, one of them through a soft ReLU, $x \cdot
-# \sigma(x)$ (SiLU). It has three matrices, so it is two thirds as wide, for the same number of parameters. **RMSNorm** (Zhang
-# and Sennrich 2019) leaves the mean in and has no bias; PyTorch has it.
+# \sigma(x)$ (SiLU). It has three matrices, so it is two thirds as wide, for the same number of parameters. PyTorch has its SiLU,
+# but not the whole. **RMSNorm** (Zhang and Sennrich 2019) leaves the mean in and has no bias; PyTorch has it.
 
 # %%
 class Gated(nn.Module):
@@ -192,33 +206,43 @@ x, norm = torch.randn(3, 8) + 1, nn.RMSNorm(8, eps=1e-6)
 nn.init.normal_(norm.weight)
 by_hand = x / (x.square().mean(-1, keepdim=True) + 1e-6).sqrt() * norm.weight
 torch.testing.assert_close(norm(x), by_hand)
-print("RMSNorm by hand == nn.RMSNorm")
+torch.testing.assert_close(F.silu(x), x * x.sigmoid())
+print("RMSNorm by hand == nn.RMSNorm; SiLU by hand == F.silu")
 
 # %% [markdown]
-# The whole. Every switch is an argument, and the defaults are the reference.
+# Every sublayer stands in a residual connection, with its norm before it or behind the sum:
+
+# %%
+class Residual(nn.Module):
+    def __init__(self, sublayer, norm, norm_first):
+        super().__init__()
+        self.sublayer, self.norm, self.norm_first = sublayer, norm, norm_first
+
+    def forward(self, x):
+        if self.norm_first:
+            return x + self.sublayer(self.norm(x))
+        return self.norm(x + self.sublayer(x))
+
+
+# %% [markdown]
+# The whole. Every switch is an argument, and the defaults are the reference. (A last norm stands in front of the output in both
+# norm orders, as in `nn.Transformer`.)
 
 # %%
 class Decoder(nn.Module):
     pad_id = PAD
 
-    def __init__(self, d_model=32, num_heads=4, num_layers=4, norm_first=True, tied=True,
-                 norm=nn.LayerNorm, groups=4, rotary=False, gated=False):  # fmt: skip
+    def __init__(self, d_model=32, num_heads=4, num_layers=4, d_ff=128, vocab_size=V, norm_first=True,
+                 tied=True, norm=nn.LayerNorm, groups=4, rotary=False, gated=False):  # fmt: skip
         super().__init__()
-        self.embedding = nn.Embedding(V, d_model)
+        self.embedding, self.rotary = nn.Embedding(vocab_size, d_model), rotary
         nn.init.normal_(self.embedding.weight, std=d_model**-0.5)
-        self.norm_first, self.rotary = norm_first, rotary
-        feed_forward = Gated if gated else FeedForward
-        self.sublayers = nn.ModuleList(
-            part
-            for _ in range(num_layers)
-            for part in (
-                Attention(d_model, num_heads, groups, rotary),
-                feed_forward(d_model, 4 * d_model),
-            )
-        )
-        self.norms = nn.ModuleList(norm(d_model) for _ in self.sublayers)
-        self.last_norm = norm(d_model)
-        self.output = nn.Linear(d_model, V, bias=False)
+        parts = []
+        for _ in range(num_layers):
+            parts.append(Attention(d_model, num_heads, groups, rotary))
+            parts.append(Gated(d_model, d_ff) if gated else FeedForward(d_model, d_ff))
+        self.sublayers = nn.ModuleList(Residual(part, norm(d_model), norm_first) for part in parts)
+        self.last_norm, self.output = norm(d_model), nn.Linear(d_model, vocab_size, bias=False)
         nn.init.normal_(self.output.weight, std=d_model**-0.5)
         if tied:
             self.output.weight = self.embedding.weight
@@ -228,14 +252,16 @@ class Decoder(nn.Module):
         if not self.rotary:
             x = x + sinusoidal_encoding(tokens.size(1), x.size(-1)).to(x)
         kept = [x]
-        for sublayer, norm in zip(self.sublayers, self.norms):
-            x = x + sublayer(norm(x)) if self.norm_first else norm(x + sublayer(x))
-            kept.append(x)
+        for sublayer in self.sublayers:
+            kept.append(sublayer(kept[-1]))
         return kept
 
     def forward(self, tokens):
         return self.output(self.last_norm(self.stream(tokens)[-1]))  # (B, T, V)
 
+
+# %% [markdown]
+# The models to compare. Each differs from the reference in what its name says.
 
 # %%
 def count(model):
@@ -269,61 +295,71 @@ for name in SETTINGS:
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 3. Train them all
 #
-# First with two peak rates and one seed each; dev chooses. Then two more seeds with the rate that was chosen. Expect about a
-# minute.
+# First with three peak rates and one seed each; dev chooses. Then two more seeds with the rate that was chosen.
 
-# %% tags=["nbval-ignore-output"]
-def job(name, seed, rate):
-    warmup = SETTINGS[name][1]
+# %%
+RATES = (6e-3, 1.5e-2, 4e-2)
+
+
+def job(model, seed, rate, warmup=0.25, **data):
     return {
-        "model": make(name, seed), "train": train, "validation": dev, "seed": seed,
-        "lr": rate, "epochs": 1, "batch_size": 32,
-        "schedule": lambda step, total: one_cycle(step, total, warmup),
+        "model": model, "seed": seed, "lr": rate, "epochs": 1, "batch_size": 32,
+        "schedule": lambda step, total: one_cycle(step, total, warmup), **data,
     }  # fmt: skip
 
 
-RATES = (1e-2, 2e-2)
-tried = [job(name, 0, rate) for name in SETTINGS for rate in RATES]
-dev_loss = iter([history.best for history in fit_all(tried, "rates")])
-by_rate = {name: {rate: next(dev_loss) for rate in RATES} for name in SETTINGS}
-chosen = {name: min(losses, key=losses.get) for name, losses in by_rate.items()}
-models = {
-    name: [next(j["model"] for j in tried[2 * i : 2 * i + 2] if j["lr"] == chosen[name])]
-    for i, name in enumerate(SETTINGS)
-}
+def three_seeds(makers, extra):
+    tried = {(name, rate): make(0) for name, make in makers.items() for rate in RATES}
+    jobs = [job(model, 0, rate, **extra[name]) for (name, rate), model in tried.items()]
+    dev_loss = {key: history.best for key, history in zip(tried, fit_all(jobs, "three rates"))}
+    chosen = {name: min(RATES, key=lambda rate: dev_loss[name, rate]) for name in makers}
+    models = {name: [tried[name, chosen[name]], make(1), make(2)] for name, make in makers.items()}
+    more = [(name, seed) for name in makers for seed in (1, 2)]
+    jobs = [job(models[name][seed], seed, chosen[name], **extra[name]) for name, seed in more]
+    fit_all(jobs, "two more seeds")
+    return models, chosen
+
 
 # %% tags=["nbval-ignore-output"]
-more = [(name, job(name, seed, chosen[name])) for name in SETTINGS for seed in (1, 2)]
-fit_all([options for _, options in more], "seeds")
-for name, options in more:
-    models[name].append(options["model"])
+makers = {name: lambda seed, name=name: make(name, seed) for name in SETTINGS}
+data = {"train": train, "validation": dev}
+models, chosen = three_seeds(makers, {name: {"warmup": SETTINGS[name][1], **data} for name in SETTINGS})
 results = {
     (name, part): [evaluate(model, ids) for model in models[name]]
     for name in SETTINGS
     for part, ids in {"test": test, "longer": longer}.items()
 }
 
+# %% [markdown]
+# The loss in nats a word, and each model minus the reference, seed by seed: negative is better. The bracket is the 95 per cent
+# interval of three seeds.
+
 # %% tags=["nbval-ignore-output"]
-reference = {part: results["reference", part] for part in ("test", "longer")}
+def difference(results, name, part, reference):
+    pairs = zip(results[name, part], results[reference, part])
+    return analysis.seed_interval([a - b for a, b in pairs])
 
 
-def difference(name, part):
-    return analysis.seed_interval([a - b for a, b in zip(results[name, part], reference[part])])
+def table(results, models, chosen, reference):
+    heads = "".join(f"{part:>7}{'minus ' + reference:>25}" for part in PARTS)
+    print(f"{'':27}{'parameters':>10}{'rate':>7}{heads}")
+    for name in ("unigram", "bigram"):
+        print(f"{name:44}" + "".join(f"{known[name, part]:7.3f}{'':25}" for part in PARTS))
+    for name in models:
+        row = f"{name:27}{count(models[name][0]):10,}{chosen[name]:7}"
+        for part in PARTS:
+            minus = "" if name == reference else difference(results, name, part, reference)
+            row += f"{sum(results[name, part]) / 3:7.3f}{str(minus):>25}"
+        print(row)
 
 
-for part in ("test", "longer"):
-    points = {name: round(known[name, part], 3) for name in ("unigram", "bigram")}
-    print(f"{part}: reference {sum(reference[part]) / 3:.3f}, {points}")
-print(f"\n{'minus the reference':26}{'parameters':>11}{'rate':>7}{'test':>25}{'longer':>25}")
-for name in list(SETTINGS)[1:]:
-    row = "".join(f"{str(difference(name, part)):>25}" for part in ("test", "longer"))
-    print(f"{name:26}{count(models[name][0]):11,}{chosen[name]:7}{row}")
-deep = [a - b for a, b in zip(results["8 layers, post-norm", "test"], results["8 layers", "test"])]
-print(f"\n8 layers, post-norm minus pre-norm, test: {analysis.seed_interval(deep)}")
+PARTS = ("test", "longer")
+table(results, models, chosen, "reference")
+deep = difference(results, "8 layers, post-norm", "test", "8 layers")
+print(f"\n8 layers, post-norm minus pre-norm, test: {deep}")
 
 # %% [markdown]
-# Every number is a loss in nats a word; negative differences are better than the reference. The points themselves, three seeds
-# each:
+# The points themselves, three seeds each:
 
 # %% tags=["nbval-ignore-output"]
 shown = {name: results[name, "test"] for name in reversed(SETTINGS)}
@@ -334,16 +370,88 @@ show("Loss on test of twelve models, three points each, beside the bigram.")
 # %% [markdown]
 # Read the table by its intervals. (Eleven comparisons at 95 per cent: expect a false one in every second study like this.)
 #
-# - **Not tied** is better, and has more parameters: tying saves them, and costs something here.
-# - **Rotary positions** are a little better, on *longer* as well, without a parameter.
+# - **Not tied** is better on both sets, and has more parameters: tying saves them, and costs something here.
+# - **Rotary positions** and **all four of today** are a little better in the mean; their intervals contain 0. The model with
+#   all four has fewer parameters than the reference and half its cache.
 # - **Grouped queries** halve the keys and values that a cache keeps. No cost is shown.
 # - **RMSNorm** and the **gated network**: no difference that three seeds could show. RMSNorm has fewer numbers and no mean.
-# - **Norm order** and **warm-up**: with 4 layers post-norm is as good, with or without warm-up. With 8 layers it is behind
-#   pre-norm by little, at the edge of the interval. Pre-norm without warm-up loses a little.
-# - **All four of today** together: as good as the reference on both sets, with fewer parameters and half the cache.
+# - **Warm-up**: without it pre-norm loses a little on *test*. Post-norm loses one seed of three, which ends above the bigram.
+# - **Norm order**: with warm-up no difference is shown, with 4 layers or with 8.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# ## 4. Why the norm's place matters when the stack is deep
+# ## 4. With an encoder, or without
+#
+# **Most models of today have no encoder. What does that cost and buy?** Now English goes in. A decoder alone reads both sentences
+# in one row, the English one first, and is asked for the Japanese words only. The model of the paper has an encoder for the
+# first and a decoder for the second. Same pairs, steps and seeds, one vocabulary for both languages, equal size.
+
+# %%
+both = Vocabulary.from_sentences([*corpus["train"].source, *corpus["train"].target])
+
+
+def two_rows(name, n):
+    source = both.encode_batch(corpus[name].source[:n], device)[:, 1:]
+    return source, both.encode_batch(corpus[name].target[:n], device)
+
+
+def one_row(name, n):
+    part = corpus[name]
+    ids = both.encode_batch([f"{a} {b}" for a, b in zip(part.source[:n], part.target)], device)
+    lengths = torch.tensor([[len(text.split())] for text in part.source[:n]], device=device)
+    place = torch.arange(ids.size(1), device=device)
+    return ids, ids.masked_fill(place <= lengths, PAD)  # what is read, what is asked
+
+
+def one_row_loss(model, ids, asked):
+    return token_loss(model(ids[:, :-1]), asked[:, 1:], PAD)
+
+
+def two_rows_loss(model, source, target):
+    return token_loss(model(source, target[:, :-1]), target[:, 1:], PAD)
+
+
+rows = {"no encoder": (one_row, one_row_loss), "encoder and decoder": (two_rows, two_rows_loss)}
+print("in one row:", tuple(one_row("test", 500)[0].shape))
+print("in two:", [tuple(ids.shape) for ids in two_rows("test", 500)])
+assert (one_row("test", 500)[1][:, 1:] != PAD).sum() == (test[:, 1:] != PAD).sum()
+
+# %% [markdown]
+# The decoder has 4 layers and a slightly wider feed-forward network, the other 2 + 2 layers:
+
+# %% tags=["nbval-ignore-output"]
+def make_one(seed):
+    seed_everything(seed)
+    return Decoder(d_ff=160, vocab_size=len(both)).to(device)
+
+
+def make_two(seed):
+    seed_everything(seed)
+    sizes = {"d_model": 32, "num_heads": 4, "d_ff": 128, "num_layers": 2, "max_length": 64}
+    shared = {"tie_embeddings": True, "shared_vocabulary": True}
+    return Transformer(TransformerConfig(len(both), len(both), **sizes, **shared)).to(device)
+
+
+extra = {
+    name: {"train": read("train", 12_800), "validation": read("dev", 500), "loss": loss}
+    for name, (read, loss) in rows.items()
+}
+translators, rates = three_seeds({"no encoder": make_one, "encoder and decoder": make_two}, extra)
+translated = {
+    (name, part): [evaluate(model, read(part, 500), loss) for model in translators[name]]
+    for name, (read, loss) in rows.items()
+    for part in PARTS
+}
+table(translated, translators, rates, "no encoder")
+
+# %% [markdown]
+# The translator with an encoder is better, on *test* and on *longer*. Both are far below the bigram, and below what the
+# reference reaches: they use the English sentence. Why the encoder helps is not shown. Two things differ besides: it sees
+# the whole English sentence at every place, and the English words go through layers of their own. The single row is what most
+# models of today read. It needs no second kind of layer, and any text can stand in it.
+
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## 5. Why the norm's place matters when the stack is deep
 #
 # **What does the norm do to the stream, and to the gradient?** In pre-norm every sublayer *adds* to the stream, and nothing
 # stands between the first layer and the output. In post-norm each sum is normalised, so that the first layer's part of the
@@ -359,7 +467,7 @@ def measure(name, seed):
     alike = [F.cosine_similarity(kept[0][real], x[real], dim=-1).mean().item() for x in kept[::2]]
     total, number = next_token_loss(model, train[:64])
     (total / number).backward()
-    return alike, [part.value.weight.grad.norm().item() for part in model.sublayers[::2]]
+    return alike, [part.sublayer.value.weight.grad.norm().item() for part in model.sublayers[::2]]
 
 
 ORDERS = {"pre-norm": "8 layers", "post-norm": "8 layers, post-norm"}
@@ -380,22 +488,23 @@ show("Gradient norms of the value matrices over eight layers, with the norm befo
 # %%
 assert min(alike["pre-norm"][-1]) > max(alike["post-norm"][-1])
 assert sum(gradients["post-norm"][-1]) > sum(gradients["pre-norm"][-1])
-assert sum(reference["test"]) / 3 < known["bigram", "test"]
+assert max(results["reference", "test"]) < known["bigram", "test"] - 0.2
 
 # %% [markdown]
 # The first picture: in a fresh post-norm stack less of the words is left at the top, because every norm scales down what came
 # before it. The second: in the mean its gradients are larger than pre-norm's, most at the upper layers (Xiong et al. 2020 find
-# large ones near the output), but the intervals of three seeds overlap. Both go together with the small difference at 8 layers;
-# that they cause it is not shown.
+# large ones near the output), but the intervals of three seeds overlap. Whether that is what lost the seed
+# above is not shown.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## What you now know
 #
 # 1. A loss means something beside a unigram and a bigram; the reference is below both.
 # 2. At this size most choices, of 2017 and of today, are hard to tell apart: the reasons for them are cost, depth and scale.
-# 3. Post-norm falls behind when the stack gets deeper, here by little. A fresh one keeps less of the words in its stream.
-# 4. Rotary positions, gated networks, RMSNorm and grouped queries are a few lines each, and two of them are PyTorch's own.
-# 5. "No difference shown" is not "no difference".
+# 3. For translation, at this size, an encoder pays.
+# 4. Post-norm without warm-up is a risk: one seed of three. A fresh post-norm stack keeps less of the words in its stream.
+# 5. Rotary positions, gated networks, RMSNorm and grouped queries are a few lines each, and two of them are PyTorch's own.
+# 6. "No difference shown" is not "no difference".
 #
 # Back to [chapter 4](../04_full_transformer.ipynb).
 
