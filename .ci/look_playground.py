@@ -185,7 +185,8 @@ def shown(chromium, view, size=DESK, around="#ffffff"):
     """Show a view in a page; give the page, its frame, and the list of what goes wrong."""
     with tempfile.TemporaryDirectory() as folder, page_of(chromium, size) as (page, wrong):
         path = Path(folder) / "page.html"
-        head = '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>page</title></head>'
+        head = '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>page</title>'
+        head += "<style>iframe { background: white }</style></head>"  # as the website's theme does, light or dark
         path.write_text(
             f'{head}<body style="margin: 0; background: {around}">{view.data}</body></html>', encoding="utf-8"
         )

@@ -427,7 +427,7 @@ function type() {
 function fitIn(frame) {
   const dress = () => {
     const colours = [];
-    for (let at = frame; at; at = at.parentElement) colours.push(getComputedStyle(at).backgroundColor);
+    for (let at = frame?.parentElement; at; at = at.parentElement) colours.push(getComputedStyle(at).backgroundColor);
     const numbers = colours.filter((colour) => colour.startsWith("rgb")).map((colour) => colour.match(/[\d.]+/g));
     const [red, green, blue] = numbers.find(([, , , opacity = 1]) => opacity > 0.5) ?? [255, 255, 255];
     document.documentElement.dataset.theme = Number(red) + 2 * green + Number(blue) < 512 ? "dark" : "light";
