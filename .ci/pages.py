@@ -77,6 +77,7 @@ def page(notebook):
     text = re.sub(r"<!-- Load mathjax -->.*<!-- End of mathjax configuration -->", lambda _: MATHJAX, text, flags=re.S)
     text = re.sub(r'<script src=""></script>', "", text)
     text = re.sub(r"<thead>\s*<tr>\s*(?:<th[^>]*></th>\s*)+</tr>\s*</thead>", "", text)  # a head without a word
+    text = re.sub(r"<th[^>]*></th>", "<td></td>", text)  # a head with some
     return re.sub(r'<script type="module">(?:(?!</script>).)*mermaid.*?</script>', "", text, flags=re.S)
 
 

@@ -66,6 +66,12 @@ def test_the_setup_cell_is_folded_and_its_output_is_there(text):
     assert text.count("the_setup") == 1 and "<details><summary>Setup cell</summary>" in text and "on the cpu" in text
 
 
+def test_a_head_without_a_word_is_none():
+    table = nbformat.v4.new_markdown_cell("# T\n\n| | words |\n|---|---|\n| a | 1 |")
+    text = pages.page(nbformat.v4.new_notebook(cells=[table]))
+    assert "<th>words</th>" in text and "<th></th>" not in text
+
+
 def test_the_notebook_stays_as_it_is(tmp_path):
     before = notebook()
     after = nbformat.from_dict(before)
