@@ -836,11 +836,11 @@ assert all(a["letter before"] > b["letter before"] + 0.03 for a, b in zip(mini_p
 assert all(b["entropy"] < a["entropy"] < c["entropy"] for a, b, c in zip(mini_p, head_p, mean_p))
 
 # %% [markdown]
-# All this holds for every seed. *MiniFormer looks hard at the letter before*: true, 1.6 to 2.8 times what an even head
-# gives. *FullTransformer spreads out*: true for where the weight goes, the letter before gets less of it. Not true for
-# how sharply its heads look: their entropies, one for each head, word and query, have a mean *below* MiniFormer's. Only
-# the mean map is flatter. (That a mean of maps has at least the mean of their entropies is a theorem; how much more, is
-# the finding.)
+# All this holds for every seed. *MiniFormer looks hard at the letter before*: true, about twice what an even head gives
+# (between 1.6 and 2.8 times). *FullTransformer spreads out*: true for where the weight goes, the letter before gets less
+# of it. Not true for how sharply its heads look: their entropies, one for each head, word and query, have a mean *below*
+# MiniFormer's. Only the mean map is flatter. (That a mean of maps has at least the mean of their entropies is a theorem;
+# how much more, is the finding.)
 
 # %% [markdown]
 # *Because of the heads?* The two differ in heads, layers, width and in having an encoder. Study 5, *Heads or structure?*,
