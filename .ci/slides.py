@@ -112,6 +112,7 @@ def code(cell, lines, tag):
 def output(cell, lines, tag):
     text = strip_ansi("".join(o.text for o in cell.outputs if o.output_type == "stream" and o.name == "stdout"))
     text = "\n".join(row for row in text.splitlines() if not re.search(r"\d+%\|", row))  # no progress bars
+    text = re.sub(r"\btensor\((\[[^()\n]*\])\)", r"\1", text)  # a row of numbers; a matrix keeps its columns
     if not text.strip():
         raise ValueError(f"the cell {tag!r} prints nothing")
     how = {"width": COLUMNS, "subsequent_indent": "    ", "drop_whitespace": False}

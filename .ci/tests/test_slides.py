@@ -69,6 +69,16 @@ def test_a_picture_loses_its_margins_and_a_drawing_its_title_and_covers_stay_whe
     assert not slides.DRAWING.search("ax.grid(True)")
 
 
+def test_a_row_of_numbers_is_shown_without_the_word_tensor():
+    notebook = a_notebook()
+    notebook.cells[1].outputs = [
+        new_output("stream", text="w tensor([0.1, 0.9]), m tensor([[1, 2],\n        [3, 4]])\n")
+    ]
+    assert slides.filled("{{output: sum}}", notebook) == (
+        '<pre class="out">w [0.1, 0.9], m tensor([[1, 2],\n        [3, 4]])</pre>'
+    )
+
+
 def test_a_view_may_be_named_by_the_id_of_its_cell():
     notebook = a_notebook()
     notebook.cells[3].outputs = [new_output("display_data", {"text/html": "<iframe title='x'></iframe>"})]
