@@ -54,10 +54,9 @@ import torch
 device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 # %% [markdown]
-# `MultiHeadAttention` is the module that yours equalled in chapter 3: it is called with queries, keys, values and a
-# mask, and its
-# fifth argument says whether it returns the weights. `FeedForward` and `sinusoidal_encoding` come from chapter 1. With the
-# finished versions of this chapter's classes, in `layers` and `transformer`, you compare yours.
+# `MultiHeadAttention` is the module that yours equalled in chapter 3: it is called with queries, keys, values and a mask,
+# and its fifth argument says whether it returns the weights. `FeedForward` and `sinusoidal_encoding` come from chapter 1.
+# With the finished versions of this chapter's classes, in `layers` and `transformer`, you compare yours.
 
 # %% tags=["nbval-ignore-output"]
 import statistics
@@ -67,17 +66,9 @@ import warnings
 from torch import nn
 from torch.nn import functional as F
 
-from helpers import (
-    analysis,
-    bertviz_views,
-    diagrams,
-    layers,
-    model_diagrams,
-    plots,
-    transformer,
-    translation,
-)
+from helpers import analysis, diagrams, layers, model_diagrams, plots, transformer, translation
 from helpers.attention import MultiHeadAttention, causal_mask, masked_softmax, padding_mask
+from helpers.bertviz_views import head_views
 from helpers.data import load_parallel
 from helpers.layers import FeedForward, sinusoidal_encoding
 from helpers.playground import play
@@ -106,10 +97,10 @@ model_diagrams.transformer_map(SECTIONS)
 show("Map: two stacks of layers; the encoder's output goes into every cross-attention.")
 
 # %% [markdown]
-# Follow the grey lines upwards. They are the **residual stream**: one vector for each token, to which every sublayer
-# adds. Three kinds of attention read it. In *self-attention* queries, keys and values come from one sequence. In
-# *masked self-attention* no position sees what comes after it. In *cross-attention* the queries come from the decoder,
-# keys and values from the encoder's output, the **memory**.
+# Follow the grey lines upwards. They are the **residual stream**: one vector for each token, to which every *sublayer*
+# (an attention or a feed-forward network) adds. Three kinds of attention read it. In *self-attention* queries, keys and
+# values come from one sequence. In *masked self-attention* no position sees what comes after it. In *cross-attention* the
+# queries come from the decoder, keys and values from the encoder's output, the **memory**.
 #
 # In the comments on shapes, $B$ is the number of sentences in a batch, $S$ of source positions, $T$ of target positions
 # and $V$ of symbols in a vocabulary. Between the embeddings and the output layer every arrow is `d_model` wide.
@@ -125,12 +116,10 @@ english = Vocabulary.from_sentences(corpus["train"].source)
 japanese = Vocabulary.from_sentences(corpus["train"].target)
 for name, part in corpus.items():
     print(f"{len(part):6} {name:9} {part.source[0]}  →  {part.romaji[0]}")
-print(len(english), "English and", len(japanese), "Japanese symbols")
 
 # %% [markdown]
 # Every split becomes two tensors of ids, padded with `<PAD>`. A target goes from `<BOS>` to `<EOS>`. A source ends in
-# `<EOS>`
-# too, but has no `<BOS>`, so that position $i$ of the source is word $i$.
+# `<EOS>` too, but has no `<BOS>`, so that position $i$ of the source is word $i$.
 
 # %%
 PAD, BOS, EOS = Vocabulary.pad_id, Vocabulary.bos_id, Vocabulary.eos_id
@@ -139,6 +128,8 @@ for name, part in corpus.items():
     source = english.encode_batch(part.source, device)[:, 1:]
     data[name] = source, japanese.encode_batch(part.target, device)
     print(name, tuple(source.shape), tuple(data[name][1].shape))
+    assert (source[:, 0] > EOS).all() and (data[name][1][:, 0] == BOS).all()
+assert (data["longer"][0] != PAD).sum(1).min() > data["train"][0].size(1)
 
 # %% [markdown]
 # > **Remember.** Two stacks, three kinds of attention, and one arrow, the memory, from the first stack into every layer of
@@ -149,14 +140,14 @@ for name, part in corpus.items():
 #
 # **A word and its place must share one vector. Which of them is louder?** Chapter 1 added a *position encoding* to each
 # word's **embedding** (its learned vector). The paper does one more thing, without giving a reason: it multiplies the
-# embedding by $\sqrt{d_\text{model}}$ (section 3.4). Measure both signals at the paper's width. The embedding starts
+# embedding by $\sqrt{d_\text{model}}$ (section 3.4). Measure both signals at the paper's width, 512. The embedding starts
 # with entries of standard deviation $1/\sqrt{d_\text{model}}$.
 
 # %%
 seed_everything(0)
 words, positions = torch.randn(1000, 512) * 512**-0.5, sinusoidal_encoding(50, 512)
 for name, signal in {"word": words, "word · √512": words * 512**0.5, "position": positions}.items():
-    print(f"{name:12} root of the mean square: {signal.square().mean().sqrt():.2f}")
+    print(f"{name:12} root of the mean square: {signal.square().mean().sqrt():.3f}")
 
 # %% [markdown]
 # A position is always $\sqrt{1/2} \approx 0.71$ loud, because it is made of sines and cosines. A raw word is sixteen times
@@ -177,7 +168,7 @@ def recovered(scale):
 
 without, with_it = recovered(1.0), recovered(512**0.5)
 print(f"word recovered: {without:.0%} without the factor, {with_it:.0%} with it")
-assert without < 0.2 and with_it > 0.99
+assert without < 0.1 and with_it > 0.99
 
 # %% [markdown]
 # Without the factor the position drowns the word. Then why do embeddings start so small? Because of the other end of the
@@ -218,20 +209,13 @@ before = count(ends)
 ends[1].weight = ends[0].embedding.weight
 print(f"{before:,} parameters, tied {count(ends):,}")
 assert count(ends) == 37_000 * 512 == before // 2
+h = F.layer_norm(torch.randn(20, 512), (512,))
+assert abs(ends[1](h).var().item() - 1) < 0.05  # logits of variance 1
 
 # %% [markdown]
 # The paper's base model has about 37,000 symbols (section 5.1), so tying saves it 18,944,000 parameters. Its two languages
-# share one vocabulary, so the source's embedding is the same matrix too, and as many are saved again.
-# (Ours share only the special symbols. Here the target's
-# two ends are tied.) Your class equals the one in `helpers`:
-
-# %%
-theirs = layers.TokenEmbedding(len(japanese), 64, MAX_LENGTH)
-mine = TokenEmbedding(len(japanese), 64)
-mine.load_state_dict(theirs.state_dict())
-ids = torch.arange(12).view(2, 6)
-torch.testing.assert_close(mine(ids), theirs(ids))
-print("mine == helpers.layers.TokenEmbedding", tuple(mine(ids).shape))
+# share one vocabulary, so the source's embedding is the same matrix too, and as many are saved again. (Here only the
+# target's two ends are tied.)
 
 # %% [markdown]
 # > **Remember.** Short rows make good logits, long rows make audible words. The factor $\sqrt{d_\text{model}}$ lets one
@@ -255,10 +239,8 @@ def plain_stack(attention, feed_forward, depth):
     seed_everything(0)
     x = torch.randn(1, 10, 64)
     for _ in range(depth):
-        if attention:
-            x = MultiHeadAttention(64, 4)(x, x, x)[0]  # (B, S, d_model) → (B, S, d_model)
-        if feed_forward:
-            x = FeedForward(64, 256)(x)  # (B, S, d_model) → (B, S, d_ff) → (B, S, d_model)
+        x = MultiHeadAttention(64, 4)(x, x, x)[0] if attention else x  # (B, S, d_model)
+        x = FeedForward(64, 256)(x) if feed_forward else x  # the same shape
     return describe(x)
 
 
@@ -267,16 +249,14 @@ for name, parts in {"both": (1, 1), "attention": (1, 0), "feed-forward": (0, 1)}
     for depth in (2, 6):
         size, alike = found[name, depth] = plain_stack(*parts, depth)
         print(f"{name:13}{depth} layers: root mean square {size:.3f}, cosine {alike:.3f}")
-assert found["both", 6][0] < 0.1 < 0.15 < found["attention", 2][0]
-assert found["feed-forward", 2][1] < 0.9 < 0.98 < min(found["attention", 2][1], found["both", 6][1])
+assert max(found["both", 6][0], found["feed-forward", 2][0]) < 0.1 < 0.2 < found["attention", 6][0]
+assert min(found["both", 6][1], found["feed-forward", 6][1]) > 0.9995
+assert found["feed-forward", 2][1] < 0.9 < 0.98 < found["attention", 2][1]
 
 # %% [markdown]
-# Ten different vectors of size about 1 went in. After six layers neighbours point the same way, to three decimals, and are
-# small.
-# Attention makes them *alike*, within two layers: it averages, and averages of averages agree (Dong, Cordonnier and Loukas
-# 2021 prove it for attention alone). The feed-forward network makes them *small*; later, when little but its biases
-# is left,
-# alike as well. Either way three decimals no longer tell the words apart.
+# Ten different vectors went in. After six layers neighbours point the same way, to three decimals, and are small. Attention
+# makes them *alike*, within two layers: it averages, and averages of averages agree (Dong, Cordonnier and Loukas 2021 prove
+# it for attention alone). The feed-forward network makes them *small*, within two layers, and after six alike as well.
 #
 # So keep them: **add** the input to each sublayer's output, a **residual connection** (He et al. 2016). And because sums
 # grow, put in a **layer norm** (Ba et al. 2016). The paper puts it behind each sum, **post-norm**. Most models today put
@@ -315,14 +295,14 @@ class EncoderLayer(Layer):
 
 
 seed_everything(0)
-stack = nn.Sequential(*(EncoderLayer(64, 4, 256) for _ in range(6)))
-size, alike = describe(stack(torch.randn(1, 10, 64)))
-assert alike < 0.95 and size > 0.5  # after six layers neighbours still differ, and are not small
+stack = [EncoderLayer(64, 4, 256) for _ in range(6)]
+size, alike = describe(nn.Sequential(*stack)(torch.randn(1, 10, 64)))
+assert alike < 0.9 and size > 1.3  # after six layers neighbours still differ, and the sums have grown
+assert MultiHeadAttention(64, 4)(*torch.randn(3, 1, 10, 64), None, False)[1] is None  # no weights
 
 # %% [markdown]
-# (The `False` says that no weights are wanted: then PyTorch's fused function does the work, chapter 3. The last line checks that
-# neighbours now differ after six layers.) You go on with pre-norm. Which order learns better is a
-# question of [study 4](studies/04_from_2017_to_today.ipynb).
+# (The `False` says that no weights are wanted.) Now neighbours differ after six layers, and are not small. You go on with
+# pre-norm. Which order learns better is a question of [study 4](studies/04_from_2017_to_today.ipynb).
 
 # %% [markdown]
 # > **Remember.** Attention mixes positions, the feed-forward network works inside each, the residual connection keeps what
@@ -361,11 +341,9 @@ class DecoderLayer(Layer):
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # **Three-way agreement.** Your layer, the one of `helpers` and PyTorch's should compute the same from the same weights.
-# `from_torch` makes a copy of PyTorch's layer whose parts have your names, so the weights go over *by name*. (Query, key and
-# value matrices have the same shape: a copy by position can mix them up without an error.) One trap: norms begin as ones
-# and zeros, the biases of attention as zeros, all alike. `shake` makes them random, or a mix-up would not show.
-# (PyTorch's masks say
-# True for "blocked", hence the `~`. Encoder layers have their turn with the whole model, in 4.7.)
+# `from_torch` makes a copy of PyTorch's layer whose parts have your names, so the weights go over *by name*. One trap: norms begin as ones
+# and zeros, the biases of attention as zeros, all alike. `shake` makes them random, or a mix-up would not show. (PyTorch's
+# masks say True for "blocked", hence the `~`. Encoder layers have their turn with the whole model, in 4.7.)
 
 # %%
 def shake(module):
@@ -406,8 +384,7 @@ with torch.device("meta"):
     base = transformer.Transformer(TransformerConfig.base())
 attention, feed_forward = count(layer.self_attention), count(layer.feed_forward)
 norm, biases = count(layer.norm_1), 18 * 4 * 512
-assert attention == 4 * (512 * 512 + 512)  # four matrices, four biases
-assert feed_forward == 512 * 2048 + 2048 + 2048 * 512 + 512 and norm == 2 * 512
+assert attention == 4 * (512 * 512 + 512) and base.output.weight.is_meta  # four matrices, four biases
 
 # %% tags=["counting"]
 table = {
@@ -421,18 +398,20 @@ total = sum(number * size for number, size in table.values())
 print(f"{'total':34} {total:29,}\n{'of these, biases of attention':34} {biases:29,}")
 assert total == count(base) == 63_082_496 and total - biases == 63_045_632
 
-# %% [markdown]
-# Be exact about what is ours. The paper's equations for attention have no biases. PyTorch's attention has, and so has
-# ours: 36,864 numbers here. Without them, what the text describes has **63,045,632** parameters, and table 3 rounds to 65
-# million. The text does not settle the rest. (A vocabulary larger by about 3,800 symbols would make 65.0 million.)
-
 # %% [markdown] slideshow={"slide_type": "slide"}
 # **The detective piece.** Somebody shows you an implementation, with biases like yours: 6 + 6 layers, width 512, 8 heads,
 # `d_ff` 2048, 37,000 symbols, everything tied. It trains without an error. It reports **56,778,752** parameters: "about
 # 57 million, close enough".
 #
-# > **Predict first.** Which part is missing? You have the table. Take the difference, and ask which rows, in what number,
-# > make exactly that. Decide, then go on.
+# > **Predict first.** Which part is missing? Take the difference, and ask which rows of the table, in what number, make
+# > exactly that. Write your suspect down, then go on.
+
+# %% [markdown]
+# Meanwhile, be exact about what is ours. The paper's equations for attention have no biases. PyTorch's attention has, and
+# so has ours: 36,864 numbers here. Without them, what the text describes has **63,045,632** parameters, and table 3 says
+# 65 million. The text does not settle the rest.
+#
+# Now the suspects:
 
 # %% tags=["detective"]
 missing = total - 56_778_752
@@ -442,25 +421,25 @@ suspects = {
 }  # fmt: skip
 for name, size in suspects.items():
     print(f"{name:28} {size:10,}  off by {size - missing:+,}")
+    assert round((total - size) / 1e6) == 57
 assert [name for name, size in suspects.items() if size == missing] == ["six attention modules"]
 
 # %% [markdown]
-# Rounded to millions, all three are the same. The exact number leaves one of them. How can six attention modules be
-# gone, with
-# all the layers in place? The count does not say which six. Make a mistake that loses six:
+# Without any of the three you would report 57 million. The exact number leaves one of them. How can six attention modules be
+# gone, with all the layers in place? The count does not say which six. Make a mistake that loses six:
 
 # %% tags=["one-module"]
 with torch.device("meta"):
     stack = nn.ModuleList(DecoderLayer(512, 8, 2048) for _ in range(6))
 for layer in stack:
     layer.cross_attention = layer.self_attention  # one module, used twice
+layer(*torch.empty(2, 1, 9, 512, device="meta"))  # no error
 print(f"{total - count(base.decoder_layers) + count(stack):,}")
 assert total - count(base.decoder_layers) + count(stack) == 56_778_752
 
 # %% [markdown]
-# Every shape fits, so nothing raises an error. But "what do I look for in my own sentence?" and "what do I look for
-# in the other
-# language?" now have one answer.
+# Every shape fits, so nothing raises an error. But "what do I look for in my own sentence?" and "what do I look for in the
+# other language?" now have one answer.
 #
 # > **Remember.** Count exactly. A rounded count forgives what an exact one convicts.
 
@@ -489,6 +468,7 @@ print(source, target, sep="\n")
 source_mask = padding_mask(source, PAD)  # (B, S) → (B, 1, S)
 target_mask = causal_mask(target.size(1)) & padding_mask(target, PAD)  # (T, T) & (B, 1, T) → (B, T, T)
 print("source", tuple(source_mask.shape), " target", tuple(target_mask.shape))
+assert not target_mask[1, :, 7:].any() and target_mask[1, 8, :7].all()
 
 # %% tags=["target-mask"]
 roman_tokens = ["<BOS>", "kuma", "wa", "oyogi", "masu", ".", "<EOS>", "<PAD>", "<PAD>"]
@@ -498,17 +478,21 @@ show("A mask: everything above the diagonal is hidden, and the two columns of pa
 
 # %% [markdown]
 # See that padded *columns* are hidden, and that padded *rows* are left alone: what a padded query computes, the loss will
-# ignore. What if you mix two masks up, and give cross-attention the target's? With $S \neq T$ it raises an error. Here is what
-# happens when the two lengths agree:
+# ignore. What if you mix two masks up, and give cross-attention the target's? First with $S \neq T$, then where the two
+# lengths agree:
 
 # %%
 S, T = source.size(1), target.size(1)
 layer, x, memory = DecoderLayer(16, 4, 32), torch.randn(2, S, 16), torch.randn(2, S, 16)
+try:
+    layer(torch.randn(2, T, 16), memory, None, target_mask)
+except ValueError as error:
+    print(error)
 right, wrong = (layer(x, memory, None, mask) for mask in (source_mask, target_mask[:, :S, :S]))
 print("the same shape:", right.shape == wrong.shape, " close:", torch.allclose(right, wrong, atol=0.1))
 
 # %% [markdown]
-# It runs, and hides the wrong words.
+# With $S \neq T$ you get an error. With lengths that agree it runs, and hides the wrong words.
 #
 # > **Remember.** A mask belongs to the keys. Test with lengths that differ.
 
@@ -516,7 +500,8 @@ print("the same shape:", right.shape == wrong.shape, " close:", torch.allclose(r
 # ## 4.7 The whole
 #
 # **Do the parts work together?** Assemble them. A `TransformerConfig` is a record of sizes. In pre-norm nothing has
-# normalised the last sum, so each stack ends with one more norm.
+# normalised the last sum, so each stack ends with one more norm. In post-norm it ends without one, unless `final_norm` says
+# otherwise.
 
 # %% tags=["transformer"]
 class Transformer(nn.Module):
@@ -530,7 +515,9 @@ class Transformer(nn.Module):
         sizes = (c.d_model, c.num_heads, c.d_ff, c.dropout, c.norm_first)
         self.encoder_layers = nn.ModuleList(EncoderLayer(*sizes) for _ in range(c.num_layers))
         self.decoder_layers = nn.ModuleList(DecoderLayer(*sizes) for _ in range(c.num_layers))
-        self.encoder_norm, self.decoder_norm = nn.LayerNorm(c.d_model), nn.LayerNorm(c.d_model)
+        final = c.norm_first if c.final_norm is None else c.final_norm
+        norm = nn.LayerNorm if final else nn.Identity
+        self.encoder_norm, self.decoder_norm = norm(c.d_model), norm(c.d_model)
         self.output = nn.Linear(c.d_model, c.target_vocab_size, bias=False)
         self.output.weight = self.target_embed.embedding.weight  # tied
 
@@ -567,25 +554,26 @@ def finished(model):
     return copy.eval()
 
 
-seed_everything(0)
-small = Transformer(config(d_model=32, num_heads=4, d_ff=64, num_layers=2)).to(device).eval()
 source, target = source.to(device), target.to(device)
-torch.testing.assert_close(small(source, target), finished(small)(source, target), atol=1e-5, rtol=0)
-assert count(small) == count(finished(small))
-print("mine == helpers.transformer.Transformer", tuple(small(source, target).shape), "= (B, T, V)")
+for norm_first in (False, True):
+    seed_everything(0)
+    small = Transformer(config(d_model=32, num_heads=4, d_ff=64, num_layers=2, norm_first=norm_first))
+    small = small.to(device).eval()
+    torch.testing.assert_close(small(source, target), finished(small)(source, target), atol=1e-5, rtol=0)
+    print(f"{norm_first=}: mine == helpers.transformer.Transformer", tuple(small(source, target).shape))
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # **It equals `nn.Transformer`** in both norm orders. That has no embeddings and no output layer, so the vectors go in from
-# outside, and the logits are made outside.
+# outside, and the logits are made outside. It has a norm after each stack in both orders, so the copy has, too.
 
 # %%
 padded, at_words = source == PAD, target != PAD
+ends = small.source_embed.embedding, small.target_embed.embedding, small.output
 for norm_first in (True, False):
     seed_everything(0)
     theirs = nn.Transformer(32, 4, 2, 2, 64, 0.0, batch_first=True, norm_first=norm_first)
-    mine = Transformer(config(d_model=32, num_heads=4, d_ff=64, num_layers=2, norm_first=norm_first))
-    ends = mine.source_embed.embedding, mine.target_embed.embedding, mine.output
     helper = transformer.Transformer.from_torch(shake(theirs), *ends)
+    mine = Transformer(helper.config)
     mine.load_state_dict(helper.state_dict())  # by name
     mine, theirs = mine.to(device).eval(), theirs.to(device)
     expected = mine.output(theirs(
@@ -593,29 +581,27 @@ for norm_first in (True, False):
         src_key_padding_mask=padded, memory_key_padding_mask=padded, tgt_key_padding_mask=~at_words,
     ))  # fmt: skip
     torch.testing.assert_close(mine(source, target)[at_words], expected[at_words], atol=1e-4, rtol=0)
-    print(f"norm_first={norm_first}: mine == nn.Transformer")
+    print(f"{norm_first=}: mine == nn.Transformer")
 
 # %% [markdown]
 # Equal *in evaluation mode*. In training the three differ in what they drop, and they start from different numbers:
 #
 # | | the paper | yours, `helpers` | `nn.Transformer` |
 # |---|---|---|---|
-# | norm | behind the sum, none after the stacks | before the sublayer, one after each stack | either; one after each stack |
+# | norm | behind the sum, none after the stacks | either; after the stacks in pre-norm | either; one after each stack |
 # | dropout on embedding plus position | yes (5.4) | yes | none: embeddings are not in it |
 # | dropout on each sublayer's output | yes (5.4) | yes | yes |
 # | dropout on attention weights, on hidden units | not mentioned | no | yes |
 # | biases in attention | none in the equations | yes | yes |
 # | matrices begin as | not mentioned | attention: Xavier; feed-forward: as `nn.Linear` does | all: Xavier |
 #
-# (*Xavier*, Glorot and Bengio 2010: random weights, the smaller the more inputs and outputs a matrix has, so that
-# signals keep
-# their variance.)
+# (*Xavier*, Glorot and Bengio 2010: random weights between $\pm\sqrt{6 / (\text{inputs} + \text{outputs})}$, so that signals
+# keep their variance.)
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # **Does it see what it must not?** Equality says that you made the same model. A leak test needs no other model.
-# `find_leak` changes one target token at a time: no output before it may move. Then it takes the padding away: no
-# output at a
-# real token may move. After that the source: a sentence alone, and the same one padded in a batch.
+# `find_leak` changes one target token at a time: no output before it may move. Then it takes the padding away: no output
+# at a real token may move. After that the source: a sentence alone, and the same one padded in a batch.
 
 # %%
 sentences, some = data["dev"][1][:6, :-1], data["dev"][0][:6]
@@ -664,14 +650,12 @@ assert abs(floor + (q * q.log()).sum().item()) < 1e-9
 # It is not 0: smoothed and plain losses must not be compared.
 #
 # `fit` of chapter 1 lets the learning rate rise in a straight line for a quarter of the steps, and fall along half a
-# cosine to 0
-# (*one-cycle*, Smith and Topin 2018). The paper's own rule (equation 3) is exercise 1. The model: width 64, 4 heads,
-# `d_ff` 128, 2 + 2 layers, no dropout.
+# cosine to 0 (*one-cycle*, Smith and Topin 2018). The paper's own rule (equation 3) is exercise 1. The model: width 64,
+# 4 heads, `d_ff` 128, 2 + 2 layers, no dropout.
 
 # %%
 def smooth_loss(model, source, target):
-    logits = model(source, target[:, :-1])  # (B, T, V)
-    return token_loss(logits, target[:, 1:], PAD, label_smoothing=epsilon)
+    return token_loss(model(source, target[:, :-1]), target[:, 1:], PAD, label_smoothing=epsilon)
 
 
 seed_everything(0)
@@ -681,10 +665,8 @@ print(f"{count(model):,} parameters; chapter 2's model, made as large: {count(rn
 
 # %% [markdown]
 # Train the class that you built for five epochs over the 20,000 pairs. On the other core chapter 2's translator trains, a
-# GRU with attention, with 1 per cent fewer parameters, on the same pairs for as many epochs, with chapter 2's
-# learning rate and
-# its loss, which is not smoothed. (`fit_all` trains several models side by side.) On two free cores expect about a
-# minute; the bar
+# GRU with attention, with 1 per cent fewer parameters, on the same pairs for as many epochs, with its loss of chapter 2,
+# which is not smoothed. (`fit_all` trains several models side by side.) On two free cores expect about a minute; the bar
 # stored below comes from a busy machine.
 
 # %% tags=["learning", "nbval-ignore-output"]
@@ -694,8 +676,8 @@ history, rnn_history = fit_all([
     {"model": rnn, "loss": translation.translation_loss, "lr": 1e-2, **recipe},
 ])  # fmt: skip
 plots.loss_curves({"Transformer": history}, {"the floor": floor}, title="Learning to translate")
-show("Smoothed training and validation loss of the Transformer, which come down to the floor.")
-assert floor < history.best < floor + 0.15
+show("Training and validation loss over five epochs: both fall and end just above the dotted floor.")
+assert floor < min(history.train) and history.best < floor + 0.08
 
 # %% [markdown]
 # See both curves come close to the dotted line. No loss can go below it: it is the loss of a model that
@@ -712,27 +694,24 @@ written, right, bleu = {}, {}, {}
 for label, candidate in {"Transformer": ready, "GRU": rnn}.items():
     for name in SETS:
         texts = written[label, name] = translation.translate_texts(candidate, data[name][0], japanese)
-        right[label, name] = [float(a == b) for a, b in zip(texts, corpus[name].target)]
+        right[label, name] = torch.tensor([a == b for a, b in zip(texts, corpus[name].target)]).double()
         bleu[label, name] = translation.bleu(texts, corpus[name].target).score
-share = {key: statistics.mean(values) for key, values in right.items()}
+share = {key: values.mean().item() for key, values in right.items()}
 for name in SETS:
-    pairs = zip(right["Transformer", name], right["GRU", name])
-    gain = analysis.bootstrap_interval([a - b for a, b in pairs])
+    gain = analysis.bootstrap_interval((right["Transformer", name] - right["GRU", name]).tolist())
     row = [f"{m} {share[m, name]:.3f} (BLEU {bleu[m, name]:.1f})" for m in ("Transformer", "GRU")]
     print(f"{name:9} exact match: {', '.join(row)}; difference {gain}")
-
-# %%
-assert share["Transformer", "test"] >= 0.97
+ours, theirs = ([share[label, name] for name in SETS] for label in ("Transformer", "GRU"))
+assert ours[0] >= 0.97 and abs(ours[0] - theirs[0]) < 0.02 and ours[3] < theirs[3] - 0.08
+assert all(a - 0.015 > max(b, c) and min(b, c) - 0.08 > d for a, b, c, d in (ours, theirs))
 
 # %% [markdown]
 # See the first row: on the test set the two lie close together, so at this size, on such sentences, a recurrent model with
-# attention translates as well. New combinations of words and new patterns cost each some points, in this run the
-# Transformer fewer. Sentences longer than any in training cost far more, and there the Transformer is behind. (The recurrent
-# model has no position vectors to get used to. Whether that is the reason is not shown here.) The paper's case for its model
-# is that it translates better, trains in parallel and so in less time (abstract), on millions of sentence pairs
-# (5.1). This corpus is
-# too small to ask that. These are two models with one seed each; the intervals speak of other sentences, not of other
-# seeds.
+# attention translates as well. New combinations of words and new patterns cost each some points. Sentences longer than any
+# in training cost far more, and there the Transformer is behind: with five other seeds, too. (The recurrent model has no
+# position vectors to get used to. Whether that is the reason is not shown here.) The paper's case for its model is that it
+# translates better and trains in less time (abstract), on millions of sentence pairs (5.1). This corpus is too small to
+# ask that. (The intervals, 95 per cent, speak of other sentences, not of other seeds.)
 
 # %% [markdown]
 # > **Remember.** Compare at equal size and equal data, and ask for sentences that are unlike the training set, too.
@@ -764,7 +743,7 @@ def greedy(model, source, max_length=MAX_LENGTH):
 
 # %% tags=["nbval-ignore-output"]
 mine = [japanese.decode(row) for part in data["test"][0].split(250) for row in greedy(model, part)]
-agree = statistics.mean(a == b for a, b in zip(mine, written["Transformer", "test"]))
+agree = translation.exact_match(mine, written["Transformer", "test"])
 match = translation.exact_match(mine, corpus["test"].target)
 print(f"my class, my loop: exact match {match:.3f}; the same text as the finished model: {agree:.3f}")
 assert match >= 0.97 and agree > 0.99
@@ -773,14 +752,12 @@ assert match >= 0.97 and agree > 0.99
 # **Sampling** draws the next token with its probability. Two dials make it tamer: a **temperature** $\tau$ divides the logits
 # ($\tau < 1$ sharpens), and **top-k** draws among the $k$ likeliest only (Fan et al. 2018, section 5.4). **Beam search**
 # keeps the best `beam_size` beginnings instead of one and ranks them, $n$ tokens long, by $\log p$ over a **length
-# penalty**
-# $((5 + n)/6)^\alpha$ (Wu et al. 2016, equation 14; the paper takes a beam of 4 and $\alpha = 0.6$, section 6.1). Without it
-# short sentences have the advantage, because each further token costs probability. `generate` of the finished model
-# has them all; you
-# write the beam in exercise 7.
+# penalty** $((5 + n)/6)^\alpha$ (Wu et al. 2016, equation 14; the paper takes a beam of 4 and $\alpha = 0.6$, section 6.1).
+# Without it short sentences have the advantage, because each further token costs probability. `generate` of the finished
+# model has them all; you write the beam in exercise 7.
 #
 # > **Predict first.** Greedy is right in nearly every test sentence. How often is a *sampled* translation right, when label
-# > smoothing has taught the model to give the right token a probability of 0.9? Decide, then go on.
+# > smoothing has taught the model to give the right token a probability of about 0.9? Decide, then go on.
 
 # %% tags=["ways", "nbval-ignore-output"]
 ways, accuracy, sample = {"greedy": {}, "beam 4": {"strategy": "beam"}}, {}, {"strategy": "sample"}
@@ -792,35 +769,27 @@ for name, options in ways.items():
     accuracy[name] = translation.exact_match(texts, corpus["test"].target[:300])
     print(f"{name:24} {accuracy[name]:.2f} of 300 test sentences right")
 assert texts == written["Transformer", "test"][:300]  # a beam of 1 is greedy
-assert accuracy["sample"] < 0.6 < 0.85 < accuracy["sample, temperature 0.5"]
-assert abs(accuracy["beam 4"] - accuracy["greedy"]) < 0.03
+source, target = data["test"]
+p = ready(source, target[:, :-1]).softmax(-1).gather(2, target[:, 1:, None])[target[:, 1:] != PAD]
+p, length = p.mean().item(), len(p) / 1000
+assert abs(accuracy["sample"] - p**length) < 0.1 and abs(p - 0.9) < 0.03
+assert min(accuracy["beam 4"], accuracy["sample, temperature 0.5"]) > accuracy["greedy"] - 0.04
+assert 0.8 < accuracy["sample, top-k 3"] < accuracy["greedy"]
 
 # %% [markdown]
-# A sentence has about ten tokens and an end. If each is right with probability 0.9, all of them are with $0.9^{11} \approx
-# 0.31$. Sharpening brings the rest back, and cutting off the tail most of it. One answer counts as right here, and
-# the likeliest
-# token nearly always belongs to it, so a draw of another one mostly loses. In open-ended text, such as stories, the
-# likeliest
-# words repeat themselves, and sampling helps (Holtzman et al. 2020). And a beam of 1 is greedy.
+# Every token of a sentence has to be right, so the probabilities multiply: about 0.9 for each of ten or eleven tokens leaves
+# about 0.3. Sharpening brings the rest back, and cutting off the tail most of it. One answer counts as right here, and the
+# likeliest token nearly always belongs to it, so a draw of another one mostly loses. In open-ended text, such as stories, the
+# likeliest words repeat themselves, and sampling helps (Holtzman et al. 2020). And a beam of 1 is greedy.
 #
 # > **Remember.** Greedy and beam look for a likely sentence, sampling draws one; whether likely is right is the model's business.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 4.10 The key-value cache
 #
-# **Greedy decoding runs the whole decoder again for every token. What of that is new?** Append one token to a target and
-# compare the logits before and after.
-
-# %%
-source, target = (ids[:30] for ids in data["test"])
-with torch.no_grad():
-    five, six = model(source, target[:, :5]), model(source, target[:, :6])
-torch.testing.assert_close(six[:, :5], five, atol=1e-4, rtol=0)
-print("the first five rows are as before:", tuple(five.shape))
-
-# %% [markdown]
-# Nothing changes, because of the causal mask: earlier positions cannot see the new token, in any layer. So their keys and
-# values in every layer are those of a step ago.
+# **Greedy decoding runs the whole decoder again for every token. What of that is new?** In 4.7 `find_leak` changed a token, and
+# nothing before it moved. Earlier positions cannot see the new token, in any layer. So their keys and values in every
+# layer are those of a step ago.
 
 # %% tags=["cache"]
 model_diagrams.cache_step(["<BOS>", "kuma", "wa", "oyogi", "masu"])
@@ -859,6 +828,9 @@ def cached_step(model, last, position, caches, memory_mask):
 # The same numbers? Feed the right target token by token, and compare with all positions at once, in a batch with padding.
 
 # %%
+source, target = (ids[:30] for ids in data["test"])
+
+
 def cached_logits(model, source, target, step=cached_step):
     caches, mask, rows = empty_cache(model, source), padding_mask(source, PAD), []
     for position in range(target.size(1)):
@@ -895,25 +867,23 @@ with torch.no_grad():
 assert device.type != "cpu" or anew > 3 * cached
 
 # %% [markdown]
-# Without the cache all the rows are computed anew, and the time grows with their number. With it there is one row,
-# and only its
-# attention to the keys so far grows. On a CPU the last token costs at least three times as much without the cache.
+# Without the cache all the rows are computed anew, with it there is one. On a CPU the last token costs at least three times as
+# much without the cache.
 #
 # **And memory?** Each layer keeps keys and values, $d_\text{model}$ numbers each, for every position of target and source:
 # $2 \cdot N \cdot (T + S) \cdot d_\text{model} \cdot B$ numbers of 4 bytes.
 
 # %% tags=["cache-memory"]
-held = sum(tensor.numel() for layer in caches for tensor in layer)
-assert held == 2 * 2 * (512 + source.size(1)) * 64 * 4
-weights_mib, cache_mib = 4 * total / 2**20, 2 * 6 * (512 + 512) * 512 * 4 / 2**20
-print(f"base model: {weights_mib:.0f} MiB of weights, {cache_mib:.0f} MiB of cache for 512 + 512 tokens")
+assert sum(t.numel() for layer in caches for t in layer) == 2 * 2 * (512 + source.size(1)) * 64 * 4
+held = 2 * 6 * (512 + 512) * 512 * 4 / 2**20
+read = 4 * (count(base.decoder_layers) + count(base.output)) / 2**20
+print(f"base model, 512 + 512 tokens: a step reads {read:.0f} MiB of weights and {held:.0f} of cache")
+assert held < read / 2 and 100 * held > 2 * read
 
 # %% [markdown]
-# Every step reads the decoder's share of the weights, and the whole cache. A batch shares the weights, but each
-# sentence has its
-# own cache: for one sentence the weights are most of what is read, for a hundred the cache is. Shazeer (2019, section
-# 2.4) counts both terms; his remedy, one key and
-# value for all heads, makes the second smaller.
+# Every step reads the decoder's weights, the output layer's, and the whole cache. A batch shares the weights, but each
+# sentence has its own cache: for one sentence the weights are most of what is read, for a hundred the cache is. Shazeer
+# (2019, section 2.4) counts both terms; his remedy, one key and value for all heads, makes the second smaller.
 #
 # > **Remember.** Under a causal mask the past does not change, so its keys and values need to be computed once.
 
@@ -934,13 +904,13 @@ for name in ("attention", "activations", "last_hidden"):
 # %% [markdown]
 # Chapter 2 compared attention weights with the gold links. Here are 2 · 4 heads of cross-attention. One care is needed:
 # position $j$ of the decoder reads word $j - 1$ and *writes* word $j$. So row $j$ belongs to the word that is written, here
-# and in the pictures below. How wrong is each head, and the mean of the heads of a layer?
+# and in the pictures below. How wrong is each head, and the mean of the heads of a layer? (A guess for comparison is the
+# *diagonal*: word for word, in the same order.)
 
 # %% tags=["heads", "nbval-ignore-output"]
 test, gold = corpus["test"], corpus["test"].alignment[:300]
 lengths = [(len(a.split()), len(b.split())) for a, b in zip(test.source[:300], test.target)]
-diagonal = [translation.diagonal_alignment(s, t) for s, t in lengths]
-diagonal_error = translation.error_rate(diagonal, gold)
+diagonal_error = translation.error_rate([translation.diagonal_alignment(s, t) for s, t in lengths], gold)
 errors, means = {}, {}
 for layer, weights in enumerate(inside.attention["cross"], start=1):
     for head, one in enumerate(weights.unbind(1), start=1):
@@ -951,40 +921,31 @@ for layer, weights in enumerate(inside.attention["cross"], start=1):
 rnn_weights = translation.forced_weights(rnn, source, target)
 rnn_error = translation.alignment_error_rate(rnn_weights, gold, lengths)
 print(f"for comparison: the diagonal {diagonal_error:.3f}, the GRU's one attention {rnn_error:.3f}")
-
-# %%
-assert min(errors.values()) < diagonal_error - 0.2
+assert max(errors.values()) < diagonal_error and min(errors.values()) < 0.45
+assert min(errors, key=errors.get)[0] == 2
 
 # %% [markdown]
-# Every head beats the diagonal. The best one is in layer 2, and the mean of that layer's heads is better still, in
-# this run:
-# an alignment need not lie in one head. The GRU has one attention only, and that comes closer to the
-# gold links. Draw the best head, with a frame around every gold link:
+# Every head beats the diagonal. The best one is in layer 2: with five other seeds, too. In this run the mean of that layer's
+# heads is better still, and the GRU, with one attention only, comes closest to the gold links. (With the other seeds the mean
+# is better in three of five, the GRU closest in four.) Draw the best head, with a frame around every gold link:
 
 # %% tags=["best-head", "nbval-ignore-output"]
-example = next(i for i in range(300) if lengths[i][0] == 9 and lengths[i][1] <= 11)
-S, T = lengths[example]
-english_words, romaji_words = test.source[example].split(), test.romaji[example].split()
+example, (S, T) = next((i, both) for i, both in enumerate(lengths) if both[0] == 9 and both[1] <= 11)
+tokens = {"decoder_tokens": test.romaji[example].split(), "encoder_tokens": test.source[example].split()}
 cross = [weights[example : example + 1, :, :T, :S].cpu() for weights in inside.attention["cross"]]
 layer, head = min(errors, key=errors.get)
-ax = plots.attention_heatmap(cross[layer - 1][0, head - 1], romaji_words, english_words)
+ax = plots.attention_heatmap(cross[layer - 1][0, head - 1], *tokens.values())
 ax.set(xlabel="English word", ylabel="word written", title=f"Layer {layer}, head {head}; frames: gold")
 plots.outline_links(ax, gold[example])
-show("Heat map of the best head: content words are bright inside the gold frames.")
+show("Heat map, words written × English words: most bright cells lie inside gold frames.")
 
 # %% [markdown] slideshow={"slide_type": "subslide"}
-# See most content words look into their frames. In the stored picture the particle *o* and the verb stem *mi* look
-# elsewhere. **To look for yourself:** BertViz (Vig 2019) draws the weights of all heads as
-# lines. Choose a layer, click a colour to switch a head off, point at a word. (GitHub shows no moving parts; the picture above
-# has the best head's weights.)
+# See most words look into their frames. **To look for yourself:** BertViz (Vig 2019) draws the weights of all heads as lines.
+# Choose a layer, click a colour to switch a head off, point at a word. (GitHub shows no moving parts; the picture above has
+# the best head's weights.)
 
 # %% tags=["nbval-ignore-output"]
-bertviz_views.head_views({
-    "Cross-attention": {
-        "cross_attention": cross, "layer": layer,
-        "encoder_tokens": english_words, "decoder_tokens": romaji_words,
-    }
-})  # fmt: skip
+head_views({"Cross-attention": {"cross_attention": cross, "layer": layer, **tokens}})
 
 # %% [markdown]
 # **To play with.** Below runs the model that you have just trained, in the page: no kernel, no network. Type an English
@@ -992,8 +953,7 @@ bertviz_views.head_views({
 # (Its numbers are rounded to 16 bits.)
 
 # %% tags=["nbval-ignore-output"]
-text = test.source[example]
-play(model, english, japanese, text=text, precision="float16", title="Your translator")
+play(model, english, japanese, text=test.source[example], precision="float16", title="Your translator")
 
 # %% [markdown]
 # > **Remember.** Ask which row, which head, and compare with the truth and with a guess.
@@ -1001,9 +961,8 @@ play(model, english, japanese, text=text, precision="float16", title="Your trans
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 4.12 Bug clinic
 #
-# **Would you notice?** Here are five pieces of code that run and are wrong. Find the mistake before you unfold the
-# answer, and
-# stop at the fold: the cell below it holds the test. `exposes` runs a small test that must fail on the wrong version
+# **Would you notice?** Here are five pieces of code that run and are wrong. Find the mistake before you unfold the answer,
+# and stop at the fold: the cell below it holds the test. `exposes` runs a small test that must fail on the wrong version
 # *and* pass on the right one.
 
 # %%
@@ -1109,16 +1068,12 @@ def bug_3(scores, causal, padding):
 # </details>
 
 # %%
-def fixed_3(scores, causal, padding):
-    return masked_softmax(scores, causal & padding)
-
-
 def hidden_keys_get_nothing(attend):
     causal, padding = causal_mask(3), torch.tensor([False, False, True])  # two of padding, one word
     return bool((attend(torch.zeros(3, 3), causal, padding)[~(causal & padding)] == 0).all())
 
 
-exposes(hidden_keys_get_nothing, bug_3, fixed_3)
+exposes(hidden_keys_get_nothing, bug_3, lambda scores, a, b: masked_softmax(scores, a & b))
 
 
 # %% [markdown] slideshow={"slide_type": "subslide"}
@@ -1190,11 +1145,10 @@ exposes(cached_is_uncached, bug_5, cached_step)
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 4.13 Exercises
 #
-# Exercises 3, 5 and 7 write out by hand what you have used above; the others are new. Write each function in its
-# stub, run the cell, then run the check below it.
-# A check prints ✓, or the smallest input on which your answer is wrong. Any right answer counts, by whatever route.
-# The solutions
-# are in [a notebook of their own](solutions/04_full_transformer_solutions.ipynb).
+# Exercises 3, 5 and 7 write out by hand what you have used above; the others are new. Write each function in its stub, run
+# the cell, then run the check below it. A check prints ✓, or the smallest input on which your answer is wrong. Any right
+# answer counts, by whatever route. The solutions are in
+# [a notebook of their own](solutions/04_full_transformer_solutions.ipynb).
 
 # %% [markdown] slideshow={"slide_type": "skip"}
 # ### Exercise 1 · the paper's schedule (warm-up, 5 minutes)
@@ -1422,12 +1376,11 @@ print(f"exact match: {', '.join(matches)}; BLEU on test {bleu['Transformer', 'te
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## What you now know
 #
-# 1. The Transformer is two stacks of residual sublayers. Your decoder layer computes what PyTorch's computes, and so
-# does the
-#    whole, in both norm orders.
+# 1. The Transformer is two stacks of residual sublayers. Your decoder layer computes what PyTorch's computes, and so does
+#    the whole, in both norm orders.
 # 2. An exact parameter count is a test: it convicted a shared module that the shapes had let pass.
 # 3. Masks belong to keys, losses to real tokens, and a smoothed loss has a floor.
-# 4. At this size, on this corpus and with one seed, a recurrent model with attention translates the test set as well.
+# 4. At this size and on this corpus a recurrent model with attention translates the test set as well.
 # 5. Under a causal mask the past does not change. That is all there is to the key-value cache.
 #
 # **Where to go.** [Study 4](studies/04_from_2017_to_today.ipynb) asks what the choices of 2017 and of today cost and buy. In
