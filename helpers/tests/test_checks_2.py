@@ -6,12 +6,10 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from helpers.checks.seq2seq_alignment import check_alignment_error, check_by_length, check_least_error
 from helpers.checks.seq2seq_attention import (
-    check_alignment_error,
-    check_by_length,
     check_coverage,
     check_dropped_weights,
-    check_least_error,
     check_local_weights,
     check_location_weights,
 )

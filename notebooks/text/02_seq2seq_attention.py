@@ -1216,7 +1216,7 @@ def alignment_error(weights, gold, source_length, target_length):
 
 
 # %% tags=["check"] slideshow={"slide_type": "skip"}
-from helpers.checks.seq2seq_attention import check_alignment_error
+from helpers.checks.seq2seq_alignment import check_alignment_error
 
 check_alignment_error(alignment_error)
 
@@ -1245,7 +1245,7 @@ def least_error(weights, gold):
 
 
 # %% tags=["check"] slideshow={"slide_type": "skip"}
-from helpers.checks.seq2seq_attention import check_least_error
+from helpers.checks.seq2seq_alignment import check_least_error
 
 check_least_error(least_error)
 
@@ -1308,7 +1308,7 @@ def by_length(lengths, values, edges):
 
 
 # %% tags=["check"] slideshow={"slide_type": "skip"}
-from helpers.checks.seq2seq_attention import check_by_length
+from helpers.checks.seq2seq_alignment import check_by_length
 
 check_by_length(by_length)
 

@@ -50,7 +50,7 @@ device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 # %%
 from helpers import analysis, plots, translation
-from helpers.checks import seq2seq_attention as checks
+from helpers.checks import seq2seq_alignment, seq2seq_attention
 from helpers.classic_attention import MultiplicativeAttention
 from helpers.data import load_parallel
 from helpers.plots import show
@@ -78,7 +78,7 @@ def location_weights(states, w, mask):
     return scores.softmax(dim=-1).masked_fill(~mask, 0.0)
 
 
-assert checks.check_location_weights(location_weights)
+assert seq2seq_attention.check_location_weights(location_weights)
 
 
 # %% [markdown] slideshow={"slide_type": "slide"}
@@ -97,7 +97,7 @@ def local_weights(scores, centres, half_width, mask):
     return weights.masked_fill(~allowed, 0.0) * (-2 * (distance / half_width) ** 2).exp()
 
 
-assert checks.check_local_weights(local_weights)
+assert seq2seq_attention.check_local_weights(local_weights)
 
 
 # %% [markdown] slideshow={"slide_type": "slide"}
@@ -114,7 +114,7 @@ def alignment_error(weights, gold, source_length, target_length):
     return 1 - 2 * len(guess & gold) / (len(guess) + len(gold))
 
 
-assert checks.check_alignment_error(alignment_error)
+assert seq2seq_alignment.check_alignment_error(alignment_error)
 
 
 # %% [markdown] slideshow={"slide_type": "slide"}
@@ -135,7 +135,7 @@ def least_error(weights, gold):
     return best
 
 
-assert checks.check_least_error(least_error)
+assert seq2seq_alignment.check_least_error(least_error)
 
 
 # %% [markdown] slideshow={"slide_type": "slide"}
@@ -244,7 +244,7 @@ def coverage(weights, target_mask, source_mask, least):
     return total, forgotten
 
 
-assert checks.check_coverage(coverage)
+assert seq2seq_attention.check_coverage(coverage)
 
 # %% [markdown]
 # Which English words receive less than half a step's weight in all? The shares, of the words that the gold alignment links to
@@ -282,7 +282,7 @@ def by_length(lengths, values, edges):
     return torch.stack([values[m].mean() for m in members]), torch.stack([m.sum() for m in members])
 
 
-assert checks.check_by_length(by_length)
+assert seq2seq_alignment.check_by_length(by_length)
 
 # %% [markdown] slideshow={"slide_type": "subslide"}
 # ### The experiment
@@ -340,7 +340,7 @@ for seed in SEEDS:
 # may lose everything.
 
 # %%
-assert checks.check_dropped_weights(dropped_weights)
+assert seq2seq_attention.check_dropped_weights(dropped_weights)
 
 # %% [markdown] slideshow={"slide_type": "subslide"}
 # ### The experiment
