@@ -83,6 +83,7 @@ class DecoderState(NamedTuple):
     hidden: torch.Tensor  # (N, H)
     memory: Memory
     weights: torch.Tensor | None  # the attention weights of the steps taken so far, (N, t, S)
+    found: torch.Tensor | None = None  # with input feeding: the read-out of the last step, (N, H)
 
 
 class Seq2Seq(nn.Module):
@@ -97,8 +98,8 @@ class Seq2Seq(nn.Module):
       al. 2015, section 3.1, equations 4 to 6). Each step waits for the one before. (The paper's own way from c and h
       to the logits is a maxout layer.)
     - "luong-dot", "luong-general", "luong-concat": the query is the state after the step, and c does not go back into
-      the GRU (Luong et al. 2015, section 3.1, without the input feeding of section 3.3). So all steps of the GRU run
-      at once, and attention after them.
+      the GRU (Luong et al. 2015, section 3.1), unless the paper's `input_feeding` is asked for. So all steps of the
+      GRU run at once, and attention after them.
 
     Args:
         source_vocab_size, target_vocab_size: number of symbols, the special ones included.
@@ -108,14 +109,17 @@ class Seq2Seq(nn.Module):
         bidirectional: whether the encoder reads in both directions; H is even then.
         dropout: share of features dropped in training, after the embeddings and before the logits.
         pad_id: the id of padding, which changes nothing anywhere.
+        input_feeding: for Luong's kinds: whether tanh(W [c; h]) of a step enters the next one, beside the word (Luong
+            et al. 2015, section 3.3; zeros before the first step). Then each step waits for the one before.
 
     Raises:
-        ValueError: an unknown kind, a size below 1, an odd `hidden_size` with two directions, a dropout out of range.
+        ValueError: an unknown kind, a size below 1, an odd `hidden_size` with two directions, a dropout out of range,
+            input feeding for another kind than Luong's.
     """
 
     def __init__(
         self, source_vocab_size, target_vocab_size, hidden_size=64, embedding_size=None, attention="bahdanau",
-        bidirectional=True, dropout=0.0, pad_id=Vocabulary.pad_id,
+        bidirectional=True, dropout=0.0, pad_id=Vocabulary.pad_id, input_feeding=False,
     ):  # fmt: skip
         super().__init__()
         embedding_size = hidden_size if embedding_size is None else embedding_size
@@ -124,9 +128,12 @@ class Seq2Seq(nn.Module):
             check_size(name, size)
         check_choice("attention", attention, KINDS)
         check_choice("bidirectional", bidirectional, (True, False))
+        check_choice("input_feeding", input_feeding, (True, False))
+        if input_feeding and not attention.startswith("luong"):
+            raise ValueError(f"input_feeding=True goes with Luong's attention only; attention is {attention!r}")
         check_number("dropout", dropout, low=0, below=1)
         check_special(min(source_vocab_size, target_vocab_size), pad_id=pad_id)
-        self.kind, self.pad_id = attention, pad_id
+        self.kind, self.pad_id, self.input_feeding = attention, pad_id, input_feeding
         self.encoder = Encoder(source_vocab_size, embedding_size, hidden_size, bidirectional, dropout)
         self.bridge = nn.Linear(hidden_size, hidden_size)
         self.embedding = nn.Embedding(target_vocab_size, embedding_size)
@@ -136,7 +143,7 @@ class Seq2Seq(nn.Module):
             self.attention = None
         else:
             self.attention = MultiplicativeAttention(hidden_size, hidden_size, attention.removeprefix("luong-"))
-        context_size = 0 if attention.startswith("luong") else hidden_size
+        context_size = 0 if attention.startswith("luong") and not input_feeding else hidden_size
         self.gru = nn.GRU(embedding_size + context_size, hidden_size, batch_first=True)
         self.readout = nn.Linear(2 * hidden_size, hidden_size)
         self.output = nn.Linear(hidden_size, target_vocab_size)
@@ -159,17 +166,18 @@ class Seq2Seq(nn.Module):
         self._check(source, target)
         state = self.encode(source)
         x = self.dropout(self.embedding(target))  # (B, T) → (B, T, E)
-        if self.kind == "bahdanau":
-            hidden, steps = state.hidden, []
+        if self.kind == "bahdanau" or self.input_feeding:
+            hidden, found, steps = state.hidden, state.found, []
             for t in range(target.size(1)):
-                hidden, context, weights = self._advance(x[:, t], hidden, state.memory)
+                hidden, context, weights = self._advance(x[:, t], hidden, state.memory, found)
+                found = self._find(hidden, context) if self.input_feeding else None
                 steps.append((hidden, context, weights))
             hidden, context, weights = (
                 torch.stack(part, dim=1) for part in zip(*steps)
             )  # T times (B, ...) → (B, T, ...)
         else:
             hidden, context, weights = self._all_at_once(x, state)
-        return self._logits(hidden, context), weights
+        return self._logits(self._find(hidden, context)), weights
 
     def encode(self, source):
         """Return the `DecoderState` before the first step for source ids (B, S)."""
@@ -178,15 +186,18 @@ class Seq2Seq(nn.Module):
         projected = None if self.attention is None else self.attention.project_keys(annotations)
         weights = None if self.attention is None else annotations.new_zeros(len(source), 0, source.size(1))
         hidden = self.bridge(summary).tanh()  # (B, H) → (B, H)
-        return DecoderState(hidden, Memory(annotations, summary, projected, mask), weights)
+        found = torch.zeros_like(hidden) if self.input_feeding else None
+        return DecoderState(hidden, Memory(annotations, summary, projected, mask), weights, found)
 
     def step(self, tokens, state):
         """Take one step: the last tokens (N,) in, the logits (N, V) of the next ones out, and the new state."""
         x = self.dropout(self.embedding(tokens))  # (N,) → (N, E)
-        hidden, context, weights = self._advance(x, state.hidden, state.memory)
+        hidden, context, weights = self._advance(x, state.hidden, state.memory, state.found)
+        found = self._find(hidden, context)  # (N, H)
         if weights is not None:
             weights = torch.cat([state.weights, weights.unsqueeze(1)], dim=1)  # (N, t, S) → (N, t + 1, S)
-        return self._logits(hidden, context), DecoderState(hidden, state.memory, weights)
+        fed = found if self.input_feeding else None
+        return self._logits(found), DecoderState(hidden, state.memory, weights, fed)
 
     @torch.no_grad()
     def generate(self, source, **options):
@@ -217,13 +228,13 @@ class Seq2Seq(nn.Module):
         weights = state.weights[:, : tokens.size(1)]  # a beam that lost may have taken more steps
         return tokens, weights.masked_fill((tokens == self.pad_id).unsqueeze(-1), 0.0)
 
-    def _advance(self, x, hidden, memory):
+    def _advance(self, x, hidden, memory, found=None):
         """Take one step of the GRU, with attention before or after it; return hidden, context, weights."""
         weights, context = None, memory.summary
         if self.kind == "bahdanau":
             context, weights = self.attention(hidden, memory.annotations, memory.mask, memory.projected)
-        if not self.kind.startswith("luong"):
-            x = torch.cat([x, context], dim=-1)  # (B, E) → (B, E + H)
+        if self.gru.input_size > x.size(-1):  # the context, or what the last step found, goes in too
+            x = torch.cat([x, found if self.input_feeding else context], dim=-1)  # (B, E) → (B, E + H)
         gru = self.gru
         hidden = torch.gru_cell(x, hidden, gru.weight_ih_l0, gru.weight_hh_l0, gru.bias_ih_l0, gru.bias_hh_l0)
         if self.kind.startswith("luong"):
@@ -240,9 +251,11 @@ class Seq2Seq(nn.Module):
             return hidden, memory.summary.unsqueeze(1).expand_as(hidden), None
         return hidden, *self.attention(hidden, memory.annotations, memory.mask, memory.projected)
 
-    def _logits(self, hidden, context):
-        combined = self.readout(torch.cat([context, hidden], dim=-1)).tanh()  # (..., 2 H) → (..., H)
-        return self.output(self.dropout(combined))  # (..., H) → (..., V)
+    def _find(self, hidden, context):
+        return self.readout(torch.cat([context, hidden], dim=-1)).tanh()  # (..., 2 H) → (..., H)
+
+    def _logits(self, found):
+        return self.output(self.dropout(found))  # (..., H) → (..., V)
 
     def _check(self, source, target=None):
         vocab_size = self.encoder.embedding.num_embeddings

@@ -103,7 +103,8 @@ CALLS = {
     "seq2seq.Seq2Seq": (
         {"source_vocab_size": 5, "target_vocab_size": 5, "hidden_size": 4, "attention": "none", "dropout": 0.0},
         {"source_vocab_size": SIZE, "target_vocab_size": SIZE, "hidden_size": [*SIZE, 3], "embedding_size": OPTIONAL_SIZE,
-         "attention": ["best", 3], "bidirectional": SWITCH, "dropout": [*SHARE, 1.0], "pad_id": [*ID, 5]}),
+         "attention": ["best", 3], "bidirectional": SWITCH, "dropout": [*SHARE, 1.0], "pad_id": [*ID, 5],
+         "input_feeding": [*SWITCH, True]}),
     "layers.sinusoidal_encoding": ({"length": 3, "d_model": 4}, {"length": SIZE, "d_model": SIZE}),
     "layers.TokenEmbedding": (
         {"vocab_size": 5, "d_model": 4, "max_length": 6, "dropout": 0.0},

@@ -14,16 +14,23 @@ SOURCE = torch.tensor([[5, 6, 7, 8, 2], [9, 4, 2, 0, 0], [3, 2, 0, 0, 0], [7, 7,
 TARGET = torch.tensor([[1, 5, 6, 7, 8, 9], [1, 4, 3, 0, 0, 0], [1, 9, 9, 9, 0, 0], [1, 6, 5, 8, 3, 0]])
 
 
+FED = "luong-general, fed"  # with input feeding
+
+
+def options_of(kind):
+    return {"attention": kind.removesuffix(", fed"), "input_feeding": kind == FED}
+
+
 def make(kind, **options):
     torch.manual_seed(3)
-    model = Seq2Seq(10, 12, **{"hidden_size": 8, "attention": kind, **options}).eval()
+    model = Seq2Seq(10, 12, **{"hidden_size": 8, **options_of(kind), **options}).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(2.0)  # so that different inputs give clearly different outputs
     return model
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=[*KINDS, FED])
 def kind(request):
     return request.param
 
@@ -128,6 +135,23 @@ def test_the_query_is_the_state_before_for_bahdanau_and_after_for_luong():
             assert (weights[:, t] - other)[0].abs().max() > 1e-3  # the other order would be seen
 
 
+@torch.no_grad()
+def test_input_feeding_hands_what_a_step_found_to_the_next():
+    """Written out again with nn.GRUCell, from section 3.3 of the paper: zeros first, then the last read-out."""
+    model = make(FED)
+    logits, weights = model(SOURCE, TARGET)
+    cell = torch.nn.GRUCell(model.gru.input_size, 8)
+    cell.load_state_dict({name.removesuffix("_l0"): p for name, p in model.gru.state_dict().items()})
+    state = model.encode(SOURCE)
+    hidden, found = state.hidden, torch.zeros(4, 8)
+    for t in range(TARGET.size(1)):
+        hidden = cell(torch.cat([model.embedding(TARGET[:, t]), found], -1), hidden)
+        context, expected = model.attention(hidden, state.memory.annotations, state.memory.mask)
+        found = model.readout(torch.cat([context, hidden], -1)).tanh()
+        torch.testing.assert_close(weights[:, t], expected, atol=1e-6, rtol=0)
+        torch.testing.assert_close(logits[:, t], model.output(found), atol=1e-5, rtol=0)
+
+
 def test_beam_of_one_is_greedy_and_a_wide_beam_is_never_less_likely(kind):
     model = make(kind)
     greedy = model.translate(SOURCE, max_length=7)[0]
@@ -160,7 +184,7 @@ def test_translate_is_without_dropout_and_puts_the_mode_back(kind):
 
 def test_meta(kind):
     with torch.device("meta"):
-        model = Seq2Seq(10, 12, hidden_size=8, attention=kind)
+        model = Seq2Seq(10, 12, hidden_size=8, **options_of(kind))
     source, target = SOURCE.to("meta"), TARGET.to("meta")
     logits, weights = model(source, target)
     assert logits.is_meta and logits.shape == (4, 6, 12)
@@ -208,6 +232,11 @@ BAD = {
     "no width": (lambda: Seq2Seq(9, 9, hidden_size=-1), ValueError, "hidden_size=-1 must be"),
     "no embedding": (lambda: Seq2Seq(9, 9, embedding_size=0), ValueError, "embedding_size=0 must be"),
     "odd width": (lambda: Seq2Seq(9, 9, hidden_size=7), ValueError, "hidden_size=7 must be even"),
+    "feeding": (
+        lambda: Seq2Seq(9, 9, attention="bahdanau", input_feeding=True),
+        ValueError,
+        "with Luong's attention only",
+    ),
     "dropout": (lambda: Seq2Seq(9, 9, dropout=1.0), ValueError, "dropout=1.0 must be at least 0 and below 1"),
     "vectors": (lambda: make("none")(SOURCE.float(), TARGET), TypeError, "source has dtype torch.float32"),
     "target of rank 1": (lambda: make("none")(SOURCE, TARGET[0]), ValueError, r"target has shape \(6,\)"),
