@@ -121,7 +121,7 @@ assert scores @ values > values.max()
 weights = scores.exp() / scores.exp().sum()
 print("weights:", weights, " sum:", weights.sum(), " answer:", weights @ values)
 assert torch.allclose(weights, scores.softmax(dim=0))
-assert weights.argmax() == scores.argmax() and weights.min() > 0
+assert torch.equal(weights.argsort(), scores.argsort()) and weights.min() > 0
 assert values.min() < weights @ values < values.max()
 
 # %% [markdown] slideshow={"slide_type": "slide"}
@@ -306,8 +306,8 @@ for d_k in (1, 16, 256):
     scores = (torch.randn(20_000, d_k) * torch.randn(20_000, d_k)).sum(-1).view(-1, 16)  # (1250, 16)
     scaled = scores / math.sqrt(d_k)
     sharp, soft = (row.softmax(-1).amax(-1).mean().item() for row in (scores, scaled))
-    print(f"{d_k:3} wide: variance {scores.var():5.1f} ({scaled.var():.2f}), ", end="")
-    print(f"largest weight {sharp:.2f} ({soft:.2f})")
+    variances = f"variance {scores.var():6.2f} ({scaled.var():.2f})"
+    print(f"d_k = {d_k:3}: {variances}, largest weight {sharp:.2f} ({soft:.2f})")
     assert 0.9 < scaled.var() < 1.1 and soft < 0.4
 assert sharp > 0.8
 
@@ -342,7 +342,7 @@ def gradients_at_queries(d_k, scaled, seed):
     v = torch.randn(500, 16, 1, generator=generator)  # one number a value, one number an output
     divide = math.sqrt(d_k) if scaled else 1.0
     scores = q @ k.transpose(-2, -1) / divide  # (500, 1, d_k) @ (500, d_k, 16) → (500, 1, 16)
-    scores.retain_grad()
+    scores.retain_grad()  # keep this gradient too
     (scores.softmax(-1) @ v).sum().backward()
     torch.testing.assert_close(q.grad, scores.grad @ k / divide)  # k_j / √d_k, or k_j
     return q.grad.norm(dim=-1).flatten().sort().values  # (500,): from the smallest to the largest
@@ -455,10 +455,7 @@ assert (weights[~causal] == 0).all() and torch.allclose(weights.sum(-1), torch.o
 # %% tags=["late-mask"]
 late = scores.softmax(dim=-1) * causal  # the mask after the softmax
 diagrams.late_mask(scores, tokens, causal)
-show(
-    "Mask before and after the softmax; after it, forbidden weights are 0 "
-    "but two rows sum to less than 1."
-)
+show("Mask before and after the softmax; after it, forbidden weights are 0 but two rows miss some.")
 assert (late[~causal] == 0).all() and (late.sum(-1)[:2] < 0.5).all() and late.sum(-1)[2] > 0.999
 
 
@@ -587,9 +584,8 @@ torch.testing.assert_close(self_attend(X[order]), self_attend(X)[order])
 
 # %%
 seed_everything(0)
-many = torch.randn(6, 4)
 for _ in range(100):
-    P = torch.eye(6)[torch.randperm(6)]
+    many, P = torch.randn(6, 4), torch.eye(6)[torch.randperm(6)]
     torch.testing.assert_close(self_attend(P @ many), P @ self_attend(many))
 assert (causal_attend(X[order], late=False) - causal_attend(X, late=False)[order]).abs().max() > 0.1
 
@@ -1122,7 +1118,7 @@ def tokens_are_normalised_alone(norm):
     changed = q.clone()
     changed[0, 5] *= 10
     moved = (norm(changed) - norm(q)).abs().amax(dim=-1) > 1e-6  # (2, 6)
-    print("tokens that move:", moved.sum().item(), "of", moved.numel())
+    print(moved.sum().item(), "of", moved.numel(), "tokens move", end="; ")
     return moved.sum().item() == 1
 
 
