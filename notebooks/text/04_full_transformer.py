@@ -472,7 +472,7 @@ assert not target_mask[1, :, 7:].any() and target_mask[1, 8, :7].all()
 
 # %% tags=["target-mask"]
 roman_tokens = ["<BOS>", "kuma", "wa", "oyogi", "masu", ".", "<EOS>", "<PAD>", "<PAD>"]
-ax = diagrams.canvas(864, 350, "The decoder's own mask for the second pair: filled = may look")
+ax = diagrams.canvas(864, 380, "The decoder's own mask for the second pair: filled = may look")
 diagrams.grid(ax, 470, 140, target_mask[1], "mask", (28, 28), roman_tokens, roman_tokens, written=False)
 show("A mask: everything above the diagonal is hidden, and the two columns of padding.")
 
