@@ -184,7 +184,8 @@ def contents():
     lines += [f"{chapters.number(path)}. {called(path)} <{path.stem}>" for path in chapters.chapters()]
     if chapters.studies():
         lines += ["```", "", "```{toctree}", ":hidden:", ":caption: Studies", ""]
-        lines += [f"{chapters.number(path)}. {title(path)} <studies/{path.stem}>" for path in chapters.studies()]
+        names = {path: title(path).partition(":")[0] for path in chapters.studies()}  # what follows is on the page
+        lines += [f"{chapters.number(path)}. {name} <studies/{path.stem}>" for path, name in names.items()]
     lines += ["```", "", "```{toctree}", ":hidden:", ":caption: Solutions", "", "All solutions <solutions/index>"]
     lines += [f"Chapter {chapters.number(path)} <solutions/{path.stem}>" for path in chapters.solutions()]
     lines += ["```", "", "```{toctree}", ":hidden:", ":caption: Beside them", ""]
@@ -213,14 +214,13 @@ def solutions_page():
 
 
 def terms(notebook):
-    """Return the (term, meaning) pairs of a chapter's glossary, which is a table or a list."""
+    """Return the (term, meaning) pairs of a chapter's glossary, which is a table."""
     for cell in notebook.cells:
         if cell.cell_type == "markdown" and re.match(r"#+ Glossary\s*$", cell.source.strip().splitlines()[0]):
             text = cell.source.split("\n", 1)[1]
             rows = re.findall(r"^\|\s*(.+?)\s*(?<!\\)\|\s*(.+?)\s*\|\s*$", text, flags=re.M)
             rows = [row for row in rows if not set(row[0]) <= set("-: ") and row[0].lower() != "term"]
-            listed = re.findall(r"^[-*] \*\*(.+?)\*\*:?\s*(.+?)(?=\n[-*] |\n\n|\Z)", text, flags=re.M | re.S)
-            return [(t.strip("* "), re.sub(r"\s+", " ", m)) for t, m in [*rows, *listed]]
+            return [(term.strip("* "), meaning) for term, meaning in rows]
     return []
 
 

@@ -81,10 +81,12 @@ const arriving = () => {
   }
   SphinxHighlight.highlightSearchWords();
   setTimeout(() => {
-    const found = [...document.querySelectorAll(".bd-article .highlighted")].map((word) => word.closest("section"));
+    // The page as a whole is no section; a word in a heading says more than one in the text.
+    const words = [...document.querySelectorAll(".bd-article section section .highlighted")];
+    const found = words.flatMap((word) => Array(word.closest("h2, h3, h4") ? 5 : 1).fill(word.closest("section")));
     const count = (section) => found.filter((one) => one === section).length;
     const best = found.sort((a, b) => count(b) - count(a))[0];
-    if (!location.hash && best && best.parentElement.closest("section")) best.scrollIntoView();
+    if (!location.hash && best) best.scrollIntoView();
   }, 100);
 };
 
