@@ -18,9 +18,10 @@ KNOWN_test := CHAPTER
 GIVEN := $(foreach v,$(.VARIABLES),$(if $(filter command,$(origin $v)),$v))
 $(foreach goal,$(or $(MAKECMDGOALS),help),$(foreach v,$(filter-out $(KNOWN) $(KNOWN_$(goal)),$(GIVEN)),\
 	$(error make $(goal) takes $(or $(KNOWN_$(goal)),$(KNOWN)) and no $v)))
-CHAPTERS := $(sort $(foreach text,$(notdir $(wildcard notebooks/text/*.py)),$(firstword $(subst _, ,$(text)))))
+CHAPTERS := $(sort $(foreach text,$(notdir $(wildcard notebooks/text/*.py notebooks/text/studies/*.py)),$(firstword \
+	$(subst _, ,$(text)))))
 NUMBER := $(or $(filter $(CHAPTERS),$(CHAPTER) 0$(CHAPTER)),$(if $(CHAPTER),$(error \
-	CHAPTER=$(CHAPTER): the chapters are $(CHAPTERS), a solution or study goes with its chapter)))
+	CHAPTER=$(CHAPTER): the numbers are $(CHAPTERS), a solution or study goes with its chapter)))
 ENVIRONMENT = @$(PYTHON) .ci/environment.py $(if $(filter command,$(origin PYTHON)),--python-named) \
 	$(if $(TORCH),--torch $(TORCH))
 

@@ -21,7 +21,7 @@ def chapters():
 
 
 def studies():
-    """Return the paths of the studies' notebooks, in order of their chapters."""
+    """Return the paths of the studies' notebooks, in order; the last has no chapter of its own."""
     return sorted((NOTEBOOKS / "studies").glob("[0-9]*.ipynb"))
 
 

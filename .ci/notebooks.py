@@ -43,11 +43,11 @@ KEPT_CELL_METADATA = {"tags", "slideshow", "cellView", "jupyter"}
 
 
 def texts(chapter=""):
-    """Return the text twins of one chapter, its solutions and its study, or of all."""
+    """Return the text twins of one chapter, its solutions and its study, or of all; a study may have no chapter."""
     chapter = chapter and chapter.zfill(2)
-    there = sorted({path.name[:2] for path in TEXT.glob("*.py")})
+    there = sorted({path.name[:2] for path in TEXT.rglob("*.py")})
     if chapter and chapter not in there:
-        sys.exit(f"there is no chapter {chapter}; the chapters are {', '.join(there)}")
+        sys.exit(f"there is no chapter {chapter}; the numbers are {', '.join(there)}")
     return sorted(TEXT.rglob(f"{chapter}*.py"), key=lambda path: (path.parent != TEXT, path))
 
 
@@ -265,17 +265,15 @@ def sync(chapter, keep=""):
 
 
 def run(chapter):
-    """Execute the chapters as a reader would, into build/, and write each as an HTML page."""
+    """Execute the chapters as a reader would, into build/, and write each as an HTML page; a study where it is named alone."""
     from pages import write as write_page  # here, because `sync` and `check` do without
 
-    rows = []
-    for text in texts(chapter):
-        if text.parent != TEXT:
-            continue
+    rows, chosen = [], texts(chapter)
+    for text in [text for text in chosen if text.parent == TEXT] or chosen:
         print(f"executing {text.stem} ...", flush=True)
         notebook = read_notebook(notebook_of(text))
         BUILD.mkdir(exist_ok=True)
-        seconds, peak = execute(notebook, NOTEBOOKS)
+        seconds, peak = execute(notebook, notebook_of(text).parent)
         nbformat.write(notebook, BUILD / f"{text.stem}.ipynb")
         write_page(notebook, BUILD / f"{text.stem}.html")
         rows.append((text.stem, len(notebook.cells), f"{seconds:.0f}", f"{peak:.0f}", headline(notebook)))

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 
 from helpers.common import check_number, check_size, check_tensor, check_texts, check_tokens, evaluating
+from helpers.text import UNK
 from helpers.training import token_loss
 
 
@@ -77,7 +78,8 @@ def _punctuation_is_apart(texts):
 
 
 def _has_capitals(texts):
-    """Return whether one text in five has a capital (True) or none has (False); None between the two."""
+    """Return whether one text in five has a capital (True) or none has (False); None between the two. `<UNK>` is none."""
+    texts = [text.replace(UNK, "") for text in texts]
     share = sum(text != text.lower() for text in texts) / len(texts)
     cased = any(text.lower() != text.upper() for text in texts)
     return True if share > 0.2 else None if share or not cased else False

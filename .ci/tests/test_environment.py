@@ -119,9 +119,9 @@ def test_readme_and_this_file_name_the_same_pythons():
     ("words", "says"),
     [
         ("badges CHAPTER=05", "make badges takes REPO BRANCH and no CHAPTER"),
-        ("run CHAPTER=99", "the chapters are 01 02 03 04 05"),
-        ("run CHAPTER=nonsense", "the chapters are"),
-        ("run CHAPTER=solutions/05", "the chapters are"),
+        ("run CHAPTER=99", "the numbers are 01 02 03 04 05 06"),
+        ("run CHAPTER=nonsense", "the numbers are"),
+        ("run CHAPTER=solutions/05", "the numbers are"),
         ("test CHAPTRE=05", "make test takes CHAPTER and no CHAPTRE"),
         ("lab CHAPTER=05", "make lab takes OPTIONS and no CHAPTER"),
     ],
@@ -136,9 +136,13 @@ def test_make_refuses_what_it_does_not_know_before_it_builds_anything(words, say
 
 
 @with_make
-@pytest.mark.parametrize("chapter", ["5", "05"])
-def test_make_takes_a_chapter_by_its_number(chapter):
+@pytest.mark.parametrize("chapter", ["5", "05", "6"])
+def test_make_takes_a_chapter_or_a_study_by_its_number(chapter):
     command = ["make", "--dry-run", "test", f"CHAPTER={chapter}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, encoding="utf-8", check=True)
     named = [Path(word).name for word in done.stdout.split() if word.endswith(".ipynb")]
-    assert named == [p.name for p in [*ROOT.glob("notebooks/05*.ipynb"), *ROOT.glob("notebooks/*/05*.ipynb")]]
+    number = chapter[-1]
+    assert named == [
+        p.name for p in [*ROOT.glob(f"notebooks/0{number}*.ipynb"), *ROOT.glob(f"notebooks/*/0{number}*.ipynb")]
+    ]
+    assert named

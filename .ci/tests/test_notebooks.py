@@ -168,8 +168,24 @@ def test_a_broken_notebook_is_named(tool, text, old, new, says):
 
 def test_a_chapter_that_is_not_there_is_refused(tool):
     for chapter in ("99", "nonsense", "solutions/05"):
-        with pytest.raises(SystemExit, match="the chapters are 01, 02, 03, 04, 05"):
+        with pytest.raises(SystemExit, match="the numbers are 01, 02, 03, 04, 05, 06"):
             tool.texts(chapter)
+
+
+def test_a_study_without_a_chapter_is_found_and_run_by_its_number(tool, monkeypatch, tmp_path, capsys):
+    (text,) = tool.texts("6")
+    assert text.parent.name == "studies" and text.name.startswith("06_")
+    executed = []
+    monkeypatch.setattr(tool, "BUILD", tmp_path)
+    monkeypatch.setattr(tool, "execute", lambda notebook, directory: executed.append(directory.name) or (1.0, 2.0))
+    tool.run("06")
+    assert executed == ["studies"] and {path.name for path in tmp_path.iterdir()} == {
+        f"{text.stem}.ipynb",
+        f"{text.stem}.html",
+    }
+    tool.run("05")
+    assert executed == ["studies", "notebooks"]  # of a chapter, the chapter alone
+    capsys.readouterr()
     assert tool.texts("5") == tool.texts("05") and len(tool.texts("5")) > 1
 
 

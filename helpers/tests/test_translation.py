@@ -175,6 +175,7 @@ def test_several_references_can_only_help():
         (["a dog runs ."], ["a dog runs ."], None),
         (["a a a"], ["a dog runs ."], None),
         (["犬 は"], ["犬 は 。"], None),
+        (["a <UNK> runs ."], ["a dog runs ."], None),
         (["a dog"] * 9, [*["a dog"] * 8, "Anna runs"], None),
     ],
 )
