@@ -653,7 +653,7 @@ show("One step of Luong's decoder: the state after the step asks; a dashed arrow
 # %% [markdown]
 # The dashed arrow is **input feeding** (section 3.3): what the last step found is fed to the next, beside the word, so that the
 # decoder knows where it has looked. That is the paper's full model, and it goes step by step like Bahdanau's. *Without* it, as
-# here and in many programs, the GRU reads only words, and in training all its steps run in one call. (The paper also has
+# here, the GRU reads only words, and in training all its steps run in one call. (The paper also has
 # *local* attention, over a window around a predicted position, and a *location* score, which looks at the state alone:
 # exercises 2 and 1.)
 
