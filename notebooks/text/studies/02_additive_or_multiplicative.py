@@ -63,7 +63,7 @@ import torch
 device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 # %% [markdown]
-# Everything that is compared comes from `helpers`.
+# One import cell. Everything that is compared comes from `helpers`; only the scaled score is written here.
 
 # %% tags=["nbval-ignore-output"]
 import statistics
@@ -115,8 +115,7 @@ references = corpus["test"].target[:500]
 assert {pairs // 40 * epochs for pairs, epochs in EPOCHS.items()} == {300}
 
 # %% [markdown]
-# `new_model` builds one; `train` trains a dictionary of them, of keys (kind, pairs, seed), and returns the BLEU that each reaches on
-# 500 test sentences, which it writes by itself. A seed fixes the first weights and the order of the sentences.
+# `new_model` builds one. A seed fixes its first weights and, in training, the order of the sentences.
 
 
 # %%
@@ -131,6 +130,10 @@ def new_model(kind, seed, width=WIDTH, **options):
 
 for kind in KINDS:
     print(f"{kind:15}{sum(p.numel() for p in new_model(kind, 0).parameters()):7,} parameters")
+
+# %% [markdown]
+# `train` trains a dictionary of models, of keys (kind, pairs, seed), and returns the BLEU that each reaches on 500 test sentences,
+# which it writes by itself. `gains` takes differences seed by seed.
 
 # %%
 def job(model, pairs, seed, lr, epochs):
@@ -215,6 +218,9 @@ for kind in ("bahdanau", "dot", "scaled dot", "concat"):
     print(f"{kind:10} minus general", end=" ")
     ahead = gains(by_seed(bleu, kind), by_seed(bleu, "general"))
     assert statistics.mean(ahead) > 5 and (kind == "dot" or min(ahead) > 5)
+
+# %% [markdown]
+# The division is the only change:
 
 # %% tags=["nbval-ignore-output"]
 added = {}
