@@ -295,7 +295,8 @@ for name in SETTINGS:
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 3. Train them all
 #
-# First with three peak rates and one seed each; dev chooses. Then two more seeds with the rate that was chosen.
+# First with three peak rates and one seed each; dev chooses. Then two more seeds with the rate that was chosen. (The bars stored
+# below come from a busy machine.)
 
 # %%
 RATES = (6e-3, 1.5e-2, 4e-2)
@@ -451,7 +452,7 @@ table(translated, translators, rates, "no encoder")
 
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# ## 5. Why the norm's place matters when the stack is deep
+# ## 5. What the norm's place does in a deep stack
 #
 # **What does the norm do to the stream, and to the gradient?** In pre-norm every sublayer *adds* to the stream, and nothing
 # stands between the first layer and the output. In post-norm each sum is normalised, so that the first layer's part of the
