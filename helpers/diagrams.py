@@ -106,7 +106,7 @@ def grid(ax, x, y, numbers, kind="plain", cell=None, rows=(), columns=(), writte
     for i, text in enumerate(rows):
         label(ax, left - 6, top - (i + 0.5) * height, text, size, ha="right")
     for j, text in enumerate(columns):
-        short = len(text) * 7.5 <= width
+        short = len(text) * 8 <= width
         label(ax, left + (j + 0.5) * width, top + 6, text, size, va="bottom", rotation=0 if short else 90)
     above = top + (25 if len(columns) else 6)
     label(ax, x, above, name, SYMBOL if "$" in name else USUAL, va="bottom")
@@ -243,19 +243,19 @@ def mask_gallery(tokens, padding="<PAD>", title="Who may look at whom: four mask
         tokens: T strings.
         padding: the token that stands for padding.
     """
-    size, cell = len(tokens), min(28, 140 / len(tokens))
+    size, cell = len(tokens), min(30, 140 / len(tokens))
     everything = np.ones((size, size))
     causal, real = np.tril(everything), everything * [token != padding for token in tokens]
     panels = {
         "none": (everything, "everybody sees\neverybody"), "causal": (causal, "nobody sees\nwhat comes later"),
         "padding": (real, "nobody sees\nthe padding"), "both": (causal * real, "neither the future\nnor the padding"),
     }  # fmt: skip
-    ax = canvas(864, cell * size + 220, title)
+    ax = canvas(864, cell * size + 236, title)
     middle = 115 + cell * size / 2
     for number, (name, (mask, rule)) in enumerate(panels.items()):
         x = 136 + 210 * number
         part = grid(ax, x, middle, mask, "mask", (cell, cell), tokens, tokens, written=False)
-        label(ax, x, part.top[1] + 62, name, weight="bold")
+        label(ax, x, part.top[1] + 78, name, weight="bold")
         label(ax, x, part.bottom[1] - 10, rule, va="top")
     for x, mark, text in ((190, 1, "may look"), (330, 0, "hidden")):
         grid(ax, x, 26, [[mark]], "mask", (20, 20), written=False)
