@@ -944,11 +944,11 @@ def effect(model, places, heads=range(4)):
 targets = {"subject": subject, "attractor": analysis.pick(is_attractor), "any": analysis.pick(is_word)}
 effects = {name: [effect(model, places) for model in models] for name, places in targets.items()}
 for name, numbers in effects.items():
-    print(f"cut to {name:9} moved and turned:", *(f"{a:.3f} {b:.3f} " for a, b in numbers))
+    print(f"cut to {name:9}:", *(f"{moved:.2f} {turned:.2f}  " for moved, turned in numbers))
     assert all(share > 0.4 if name == "subject" else share < 0.01 for pair in numbers for share in pair)
 
 # %% [markdown]
-# Two numbers for each of the five seeds. Without that one edge about half of the answers turn, or more: half is what
+# Two numbers for each of the five seeds: what moves, and what turns. Without that one edge about half of the answers turn, or more: half is what
 # turns when somebody starts to guess. Cut the edge to an attractor, or to a word at random, and less than 0.01 moves or turns.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
@@ -960,8 +960,8 @@ turned = []
 for seed, (model, weights) in enumerate(zip(models, on_subject)):
     looks = weights[hard, 4:].mean(0)  # (4,): what each head of layer 2 gives the subject
     turned += [effect(model, subject, [head])[1] for head in range(4)]
-    hardest = f"head {looks.argmax() + 1} looks hardest: {looks.max():.2f}"
-    print(f"seed {seed}: cut in head 1, 2, 3, 4:", *(f"{n:.3f}" for n in turned[-4:]), hardest)
+    hardest = f" head {looks.argmax() + 1} looks hardest ({looks.max():.2f})"
+    print(f"seed {seed}, heads 1 to 4:", *(f"{share:.3f}" for share in turned[-4:]), hardest)
     assert looks.min() > 0.3 and turned[-4:][looks.argmax()] < 0.2
     assert max(turned[-4:]) < effects["subject"][seed][1] - 0.05
 assert sum(share < 0.02 for share in turned) > 14
