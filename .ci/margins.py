@@ -12,6 +12,7 @@ import ast
 import functools
 import json
 import math
+import numbers
 import operator
 import os
 import subprocess
@@ -88,7 +89,10 @@ def shift_seeds(shift):
     import torch
 
     def shifted(function):
-        return functools.wraps(function)(lambda seed=None: function(None if seed is None else int(seed) + shift))
+        def call(seed=None):
+            return function(int(seed) + shift if isinstance(seed, numbers.Integral) else seed)  # else None, a generator
+
+        return functools.wraps(function)(call)
 
     class Generator(torch.Generator):
         def manual_seed(self, seed):

@@ -61,6 +61,7 @@ import tempfile
 import time
 from collections import Counter
 from functools import partial
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 
