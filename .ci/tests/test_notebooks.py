@@ -182,6 +182,7 @@ def test_a_study_without_a_chapter_is_found_and_run_by_its_number(tool, monkeypa
     assert executed == ["studies"] and {path.name for path in tmp_path.iterdir()} == {
         f"{text.stem}.ipynb",
         f"{text.stem}.html",
+        "mathjax.js",
     }
     tool.run("05")
     assert executed == ["studies", "notebooks"]  # of a chapter, the chapter alone
