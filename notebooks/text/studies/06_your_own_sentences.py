@@ -11,7 +11,7 @@
 # Reference points: the loss of word frequencies, and the BLEU of a translator that copies its nearest neighbour's translation.
 # What would refute "it has learned to translate": a BLEU no better than that neighbour's.
 #
-# **Answer.** A page of code. On the corpus it is under a minute of one CPU core, and a BLEU of 83 beside the neighbour's 40; part
+# **Answer.** A page of code. On the corpus it is about a minute of one CPU core, and a BLEU of 83 beside the neighbour's 40; part
 # of what is missing the Japanese does not say. On Multi30k, German to English, it is ten minutes of one core, and 38.
 
 # %% [markdown]
@@ -270,7 +270,7 @@ def make():
 
 
 recipe = {"loss": partial(translation_loss, label_smoothing=0.1), "lr": RATE, "words_per_batch": WORDS}
-if device.type == "cuda" and D_MODEL >= 256:  # narrower models have too little to multiply
+if device.type == "cuda" and D_MODEL >= 256:  # half precision, on wide models; not measured here
     recipe["autocast"] = torch.float16
 model = make()
 few = tuple(ids[:400] for ids in data["train"])
@@ -283,7 +283,7 @@ size = sum(p.numel() for p in model.parameters())
 print(f"{size:,} parameters; about {minutes:.1f} minutes on this machine")
 
 # %% [markdown]
-# If that is too long: fewer epochs first, then a smaller `D_MODEL`; a GPU in Colab costs nothing to try. If the memory is too
+# (The number that you see stored is that of a machine with much else to do.) If it is too long: fewer epochs first, then a smaller `D_MODEL`; a GPU in Colab costs nothing to try. If the memory is too
 # small, halve `WORDS`: a batch holds at most so many ids, so a long sentence does not cost more than many short ones.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
