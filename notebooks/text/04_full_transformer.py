@@ -700,7 +700,7 @@ share = {key: values.mean().item() for key, values in right.items()}
 for name in SETS:
     gain = analysis.bootstrap_interval((right["Transformer", name] - right["GRU", name]).tolist())
     row = [f"{m} {share[m, name]:.3f} (BLEU {bleu[m, name]:.1f})" for m in ("Transformer", "GRU")]
-    print(f"{name:9} exact match: {', '.join(row)}; difference {gain}")
+    print(f"{name:9}{', '.join(row)}; difference {gain}")
 ours, theirs = ([share[label, name] for name in SETS] for label in ("Transformer", "GRU"))
 assert ours[0] >= 0.97 and abs(ours[0] - theirs[0]) < 0.02 and ours[3] < theirs[3] - 0.08
 assert all(a - 0.015 > max(b, c) and min(b, c) - 0.08 > d for a, b, c, d in (ours, theirs))
