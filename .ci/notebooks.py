@@ -217,10 +217,11 @@ def execute(notebook, directory):
 
 
 def headline(notebook):
-    """Return what the cell tagged `headline` printed."""
+    """Return the first line that the cell tagged `headline` printed."""
     for cell in notebook.cells:
         if "headline" in cell.metadata.get("tags", []):
-            return "".join(o.text for o in cell.outputs if o.output_type == "stream").strip()
+            said = "".join(o.text for o in cell.outputs if o.output_type == "stream").strip()
+            return " ".join(said.split("\n")[0].split())
     return ""
 
 
