@@ -222,6 +222,23 @@ def look_at_numbers(chromium):
         number = sum(bool(case["changes"]) for case in cases)
         padded = sum(0 in case["source"] + case["target"] for case in cases)
         print(f"{name:28} {len(cases):6}  {number:7}  {padded:6}  {largest['logits']:.1e}, {largest['weights']:.1e}")
+    return problems + look_at_sources(chromium)
+
+
+def look_at_sources(chromium):
+    """Compare what the view writes with the model's translation, of a source with `<BOS>` and of one without."""
+    problems, translations = [], []
+    model, (english, japanese) = models()["translator"]
+    sentence = next(text for text in load_parallel()["dev"].source if len(text.split()) == 8)
+    for source_bos in (True, False):
+        source = torch.tensor([english.encode(sentence)[not source_bos :]])
+        translations.append(japanese.tokens(model.generate(source)[0]))
+        with shown(chromium, play(model, english, japanese, text=sentence, source_bos=source_bos)) as (_, frame, _):
+            said = frame.locator("#losses .token").all_inner_texts()
+        if said != translations[-1][: len(said)] or len(said) < 2:
+            problems.append(f"translator, source_bos={source_bos}: the view writes {said}, not {translations[-1]}")
+    if translations[0] == translations[1]:
+        problems.append("both sources have the same translation: take another sentence")
     return problems
 
 

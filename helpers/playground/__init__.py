@@ -76,7 +76,7 @@ def explore(attention, tokens, target_tokens=None, title="Attention"):
 
 def play(
     model, vocabulary, target_vocabulary=None, text=None, with_answer=(), carry_weights=True, precision="float32",
-    title="Playground",
+    title="Playground", source_bos=True,
 ):  # fmt: skip
     """Return a view in which the model itself runs: type a text, look at every head, cut an edge, see what changes.
 
@@ -98,6 +98,7 @@ def play(
         precision: "float32", or "float16" for half the size; then the view runs the model rounded to float16 (on one
             word and one sentence, models like those of chapters 4 and 5 moved by 0.005 in a logit at most).
         title: what a screen reader calls the view.
+        source_bos: whether a translator reads `<BOS>` before the source; chapter 4's is trained without it.
 
     Returns:
         what a notebook displays. It holds 5.3 bytes a parameter, or half of that in float16.
@@ -135,6 +136,7 @@ def play(
         "text": text,
         "vocabulary": {"symbols": vocabulary.symbols, "separator": vocabulary.separator},
         "target": None if target_vocabulary is None else target_vocabulary.symbols,
+        "source_bos": bool(source_bos),
     }
     return _view(data, numbers.values() if carry_weights else [], title, 1000)
 

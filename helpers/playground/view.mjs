@@ -102,7 +102,7 @@ function complaint(text) {
 /** Run the model; `written` are tokens to read instead of those that a translator would write itself. */
 function run(changes, written) {
   const model = window.flycatcher.models[state.model];
-  const read = [model.config.bos_id, ...state.ids];
+  const read = translates && !data.source_bos ? state.ids : [model.config.bos_id, ...state.ids];
   const tokens = [...read, model.config.eos_id];
   if (model instanceof MiniFormer) return { ...model.forward(read, changes), source: read, tokens };
   if (!translates) return { ...model.forward(read, read, { past: !state.answer, changes }), source: read, tokens };

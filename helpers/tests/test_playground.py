@@ -94,6 +94,11 @@ def test_the_numbers_are_the_models(mini):
         assert first == len(array) == sum(p.numel() for p in mini.parameters())
 
 
+def test_a_view_knows_whether_sources_begin_with_bos(translator):
+    for begins in (True, False):
+        assert data_of(play(translator, ENGLISH, JAPANESE, source_bos=begins))[0]["source_bos"] is begins
+
+
 def test_shared_numbers_travel_once(mini, translator):
     assert len(data_of(play({"a": mini, "b": mini}, LETTERS))[1]) == 1
     shapes = data_of(play(translator, ENGLISH, JAPANESE))[0]["models"][0]["tensors"]

@@ -953,7 +953,8 @@ head_views({"Cross-attention": {"cross_attention": cross, "layer": layer, **toke
 # (Its numbers are rounded to 16 bits.)
 
 # %% tags=["nbval-ignore-output"]
-play(model, english, japanese, text=test.source[example], precision="float16", title="Your translator")
+view = {"precision": "float16", "title": "Your translator", "source_bos": False}
+play(model, english, japanese, text=test.source[example], **view)
 
 # %% [markdown]
 # > **Remember.** Ask which row, which head, and compare with the truth and with a guess.
