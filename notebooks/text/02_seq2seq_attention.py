@@ -11,7 +11,7 @@
 # | | |
 # |---|---|
 # | **You will be able to** | say what one fixed vector loses, with numbers; build Bahdanau's and Luong's attention and tell them apart; build a translator whose padding changes nothing, and train it; judge it by exact match, BLEU and alignment error |
-# | **Time** | 70 minutes to read; about 75 seconds to run on two CPU cores; exercises 85 minutes more, their two experiments 50 |
+# | **Time** | 70 minutes to read; about a minute to run on two CPU cores; exercises 85 minutes more, their two experiments 50 |
 # | **You need** | chapter 1 (query, key, value, masks, entropy, embedding, logits, `fit`); `nn.Module`. Recurrent networks are explained here, and no Japanese is needed |
 
 # %% [markdown]

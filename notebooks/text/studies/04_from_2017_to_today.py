@@ -21,7 +21,7 @@
 # %% [markdown]
 # | | |
 # |---|---|
-# | **Time** | two to three minutes to run on two CPU cores; 25 minutes to read |
+# | **Time** | about three and a half minutes to run on two CPU cores; 25 minutes to read |
 # | **You need** | chapter 4 |
 
 # %% cellView="form" jupyter={"source_hidden": true} tags=["setup", "nbval-ignore-output"]
