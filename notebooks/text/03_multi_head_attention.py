@@ -67,7 +67,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from helpers import analysis, bertviz_views, collect, diagrams, plots
+from helpers import analysis, bertviz_views, collect, diagrams, playground, plots
 from helpers.attention import MultiHeadAttention, causal_mask, scaled_dot_product_attention
 from helpers.data import load_agreement
 from helpers.layers import TokenEmbedding
@@ -322,8 +322,7 @@ for d_model, num_heads in ((4, 1), (8, 2), (16, 4), (24, 8)):
 
 # %%
 module = a_module_with_biases(8, 2)
-helper = MultiHeadAttention.from_torch(module)
-x = torch.randn(2, 4, 8)  # (B, T, d_model)
+helper, x = MultiHeadAttention.from_torch(module), torch.randn(2, 4, 8)  # (B, T, d_model)
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # **Corner 1, the biases.** There is one for queries, keys, values, and the output.
@@ -873,6 +872,13 @@ plots.show("Eight heads by the words of a sentence: most of layer 2 look at the 
 
 # %% tags=["nbval-ignore-output"]
 bertviz_views.head_views({"": {"attention": layers, "tokens": tokens, "layer": 2}}, height=400)
+
+# %% [markdown]
+# And once more to explore: every head with its numbers, enlarged by a click, two side by side. `explore` takes the weights of
+# any model: what `collect_attention` returns, a list of layers, or the output of a Hugging Face model.
+
+# %% tags=["nbval-ignore-output"]
+playground.explore(attention, tokens, title="The heads that decide between is and are")
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # **One sentence proves nothing. Measure.** The weight that `<EOS>` gives to the subject, over all test sentences, by the
