@@ -225,11 +225,16 @@ def look_at_numbers(chromium):
     return problems + look_at_sources(chromium)
 
 
+def sentence_of_eight():
+    """Return a sentence of eight words, for the translator."""
+    return next(text for text in load_parallel()["dev"].source if len(text.split()) == 8)
+
+
 def look_at_sources(chromium):
     """Compare what the view writes with the model's translation, of a source with `<BOS>` and of one without."""
     problems, translations = [], []
     model, (english, japanese) = models()["translator"]
-    sentence = next(text for text in load_parallel()["dev"].source if len(text.split()) == 8)
+    sentence = sentence_of_eight()
     for source_bos in (True, False):
         source = torch.tensor([english.encode(sentence)[not source_bos :]])
         translations.append(japanese.tokens(model.generate(source)[0]))
@@ -258,7 +263,7 @@ def views():
     mini, (words,) = found["MiniFormer"]
     full, (english, japanese) = found["FullTransformer"][0], found["translator"][1]
     view = play({"MiniFormer": mini, "Full <b>": full}, words, text="flycatcher", with_answer=["Full <b>"])
-    sentence = next(text for text in load_parallel()["dev"].source if len(text.split()) == 8)
+    sentence = sentence_of_eight()
     ids = torch.tensor([words.encode("flycatcher")[:-1]])
     with torch.no_grad():
         attention = full(ids, ids, return_attention=True)[1]

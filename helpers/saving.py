@@ -92,6 +92,7 @@ def _settings(model):
         "source_vocab_size": encoder.embedding.num_embeddings, "target_vocab_size": embedding.num_embeddings,
         "hidden_size": model.bridge.in_features, "embedding_size": embedding.embedding_dim, "attention": model.kind,
         "bidirectional": encoder.backward_gru is not None, "dropout": model.dropout.p, "pad_id": model.pad_id,
+        "input_feeding": model.input_feeding,
     }  # fmt: skip
 
 

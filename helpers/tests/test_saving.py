@@ -28,6 +28,7 @@ MODELS = {
     "bahdanau": seq2seq,
     "no attention": lambda: seq2seq("none", bidirectional=False),
     "luong": lambda: seq2seq("luong-concat", embedding_size=6, dropout=0.2),
+    "luong, input feeding": lambda: seq2seq("luong-general", input_feeding=True),
 }
 
 
