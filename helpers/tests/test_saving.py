@@ -1,5 +1,7 @@
 """A translator in one file: the same afterwards, and what is said about a file that is none."""
 
+import inspect
+
 import pytest
 import torch
 
@@ -54,6 +56,12 @@ def test_what_is_loaded_translates_as_what_was_saved(name, tmp_path):
     for options in ({}, {"beam_size": 3, "max_length": 5}):
         assert loaded.translate(texts, **options) == made.translate(texts, **options)
     assert set(torch.load(tmp_path / "t.pt", weights_only=True)) >= {"format", "version", "weights"}
+
+
+def test_every_argument_that_makes_a_seq2seq_is_in_the_file(tmp_path):
+    save_translator(tmp_path / "t.pt", Translator(seq2seq(), SOURCE, TARGET))
+    settings = torch.load(tmp_path / "t.pt", weights_only=True)["settings"]
+    assert set(settings) == set(inspect.signature(Seq2Seq).parameters)
 
 
 def test_sentences_come_and_go_as_people_write_them(translator):
