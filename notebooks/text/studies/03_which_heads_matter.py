@@ -14,11 +14,10 @@
 #
 # **Answer.** *Kinds*: nearly all heads of the agreement models have one that holds on test data, and none is positional. In
 # layer 1 most look at *when*, *that* or a preposition; in layer 2 a head of each model gives the subject nearly all of
-# `<EOS>`'s weight. *Zero or mean*: both say of nearly every head whether it can go alone, and nearly every one can; a layer
-# cannot. *Order*: by use, half of the heads go almost free, on every seed cheaper than at random; by pattern is not
+# `<EOS>`'s weight. *Zero or mean*: both say of nearly every head whether it can go alone, and nearly every one can; all
+# together cannot. *Order*: by use, half of the heads go almost free, on every seed cheaper than at random; by pattern is not
 # visibly better than at random. *Does a pattern predict a use?* No. No head of layer 2 is needed, however hard it looks at the
-# subject. Most are enough alone; but at least one looks at the subject and alone is worth no more than a guess. In the
-# models of names no head costs much, and no order is better than another.
+# subject. Most are enough alone. In the models of names no head costs much, and no order is better than another.
 
 # %% [markdown]
 # The next cell finds the files of the series and chooses a device; you need not read it.
@@ -405,12 +404,13 @@ for task in models:
             for model, fill in zip(models[task], fills[task])
         ]
         print(f"{task:10} {label:9} off by mean: accuracy", [f"{a:.3f}" for a in after])
-        assert task == "names" or max(after) < 0.6  # nothing is left but a guess
+    assert task == "names" or max(after) < 0.6  # all heads off: nothing is left but a guess
     print(f"{task:10} majority {majority[task]:.3f}, whole", [f"{a:.3f}" for a in accuracy[task]])
-assert max(abs(a - majority["names"]) for a in after) < 1e-6  # all heads off
+assert max(abs(a - majority["names"]) for a in after) < 1e-6
 
 # %% [markdown]
-# A layer cannot go: without either, an agreement model is no better than a coin. In the models of names no
+# All heads cannot go: without them an agreement model is no better than a coin. Without one layer those of the stored run fare no
+# better; but that is a sight, not a rule: another training kept 0.66 without layer 2. In the models of names no
 # single head costs 0.1 nats, and without all of them the model says "animal" to everything.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
@@ -490,15 +490,16 @@ print("needed (accuracy below 0.9 without it):", sum(a < 0.9 for a in needed), "
 print("enough (accuracy above 0.9 alone):     ", sum(a > 0.9 for a in enough), "of 20")
 blind = [round(a, 2) for p, a in zip(pattern, enough) if p > 0.9 and a < 0.6]
 print("score above 0.9, and a guess when alone:", blind)
-assert min(needed) > 0.95 and sum(a > 0.9 for a in enough) >= 12 and blind
+assert min(needed) > 0.95 and sum(a > 0.9 for a in enough) >= 12
 assert all(max(pattern[i : i + 4]) > 0.85 for i in range(0, 20, 4))  # one head in each model
 
 # %% [markdown]
 # Left: no head is needed, however hard it looks at the subject, because others look there too. (Chapter 3 cut
 # one head's edge, which is another question: a head that is cut off looks elsewhere and still speaks,
-# a head at its mean says the same of every sentence.) Right: most heads are enough alone. But look at the lower right:
-# a head there gives the subject nearly all its weight, and alone it is worth a guess. It looks at the right word and reads something else from it. Weights
-# say *from where*; the values say *what*.
+# a head at its mean says the same of every sentence.) Right: most heads are enough alone. A point at the lower right would be a
+# head that gives the subject nearly all its weight and alone is worth a guess. Two of three trainings of these five models had
+# one or more, the third had none. Such a head looks at the right word and passes on something else. Weights say *from where*;
+# the values say *what*.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## What the papers say, and what this adds
@@ -507,7 +508,7 @@ assert all(max(pattern[i : i + 4]) > 0.85 for i in range(0, 20, 4))  # one head 
 #   prune most of the others at little cost. Our agreement models have syntactic ones; none has a positional kind as its
 #   best.
 # - Michel, Levy and Neubig (2019, sections 3 and 4) switch off single heads of trained models and find that most can go alone.
-#   So it is here; and all four of a layer cannot go together.
+#   So it is here; and all of them together cannot.
 # - Jain and Wallace (2019, section 4) find that other weights often give the same answer, and conclude that attention is no
 #   explanation. Wiegreffe and Pinter (2019) reply that such a claim needs a reference point: an even distribution, and what
 #   other seeds do. Both are used above.
