@@ -74,7 +74,7 @@ from helpers.data import load_parallel
 from helpers.layers import FeedForward, sinusoidal_encoding
 from helpers.plots import show
 from helpers.text import Vocabulary
-from helpers.training import evaluate, fit_all, next_token_loss, one_cycle, seed_everything, token_loss
+from helpers.training import evaluate, fit_all, one_cycle, seed_everything, token_loss
 from helpers.transformer import Transformer, TransformerConfig
 
 plots.use_style()
@@ -249,17 +249,16 @@ class Decoder(nn.Module):
         if tied:
             self.output.weight = self.embedding.weight
 
-    def stream(self, tokens):  # the residual stream: at the start, and after each sublayer
+    def stream(self, tokens):  # the residual stream behind its last norm
         x = self.embedding(tokens) * math.sqrt(self.embedding.embedding_dim)  # (B, T, d_model)
         if not self.rotary:
             x = x + sinusoidal_encoding(tokens.size(1), x.size(-1)).to(x)
-        kept = [x]
         for sublayer in self.sublayers:
-            kept.append(sublayer(kept[-1]))
-        return kept
+            x = sublayer(x)
+        return self.last_norm(x)  # (B, T, d_model)
 
     def forward(self, tokens):
-        return self.output(self.last_norm(self.stream(tokens)[-1]))  # (B, T, V)
+        return self.output(self.stream(tokens))  # (B, T, V)
 
 
 # %% [markdown]
@@ -360,7 +359,7 @@ PARTS = ("test", "longer")
 table(results, models, chosen, "reference")
 
 # %% [markdown]
-# The points themselves, three seeds each:
+# The points themselves, three seeds each. Which model stands apart?
 
 # %% tags=["nbval-ignore-output"]
 shown = {name: results[name, "test"] for name in SETTINGS}
@@ -419,47 +418,36 @@ for name in ("post-norm, no warm-up", "4 layers, post-norm"):
 # warm-up does not save it. So norm order and warm-up buy *freedom in the rate*. At a rate that was searched for, norm order buys nothing.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# **What does the norm do to the stream, and to the gradient?** In pre-norm every sublayer *adds* to the stream, and nothing
-# stands between the first layer and the output. In post-norm each sum is normalised, so that the first layer's part of the
-# stream shrinks with every layer. Measure both in fresh models of 4 layers: how alike is the stream to its own beginning
-# (cosine), and how large is the gradient that reaches each layer?
+# **What does one step do to the stream?** AdamW's first step moves every weight by the rate, up or down, however large its gradient
+# is. Do that to the layers of fresh models, up or down at random: how far does it turn the stream at the top (cosine with what
+# it was)?
 
 # %% tags=["nbval-ignore-output"]
-def measure(name, seed):
-    model = make(name, seed)
-    with torch.no_grad():
-        kept = model.stream(train[:64, :-1])
-    real = train[:64, :-1] != PAD
-    alike = [F.cosine_similarity(kept[0][real], x[real], dim=-1).mean().item() for x in kept[::2]]
-    total, number = next_token_loss(model, train[:64])
-    (total / number).backward()
-    return alike, [part.sublayer.value.weight.grad.norm().item() for part in model.sublayers[::2]]
+@torch.no_grad()
+def turned(norm_first, num_layers, seed):
+    seed_everything(seed)
+    model, tokens = Decoder(num_layers=num_layers, norm_first=norm_first).to(device), train[:64, :-1]
+    before = model.stream(tokens)
+    for weights in model.sublayers.parameters():
+        weights += RATES[-1] * torch.randn_like(weights).sign()
+    return F.cosine_similarity(before, model.stream(tokens), dim=-1)[tokens != PAD].mean().item()
 
 
-ORDERS = {"pre-norm": "4 layers", "post-norm": "4 layers, post-norm"}
-measured = {order: [measure(name, seed) for seed in range(3)] for order, name in ORDERS.items()}
-alike = {order: list(zip(*[run[0] for run in runs])) for order, runs in measured.items()}
-gradients = {order: list(zip(*[run[1] for run in runs])) for order, runs in measured.items()}
-curves = {order: [analysis.seed_interval(v) for v in values] for order, values in alike.items()}
-title = "How much of the words is still in the stream (fresh models)"
-plots.interval_curves(range(5), curves, "after how many layers", "cosine with the start", title)
-show("Cosine of the stream with its start over four layers: it falls in both, further in post-norm.")
-
-# %% tags=["nbval-ignore-output"]
-curves = {order: [analysis.seed_interval(v) for v in values] for order, values in gradients.items()}
-title = "How large the gradient is that reaches a layer (fresh models)"
-plots.interval_curves(range(1, 5), curves, "layer", "norm of the gradient", title, log="y")
-show("Gradient norms of the value matrices over four layers, with the norm before and behind.")
-
-# %%
-assert min(alike["pre-norm"][-1]) > max(alike["post-norm"][-1])
-assert sum(gradients["post-norm"][-1]) > sum(gradients["pre-norm"][-1])
+DEPTHS, ORDERS = (2, 4, 8), {"pre-norm": True, "post-norm": False}
+curves = {
+    order: [[turned(first, depth, seed) for seed in range(3)] for depth in DEPTHS]
+    for order, first in ORDERS.items()
+}
+title = f"How far one step of {RATES[-1]} turns the stream (1 = not at all)"
+plots.interval_curves(DEPTHS, curves, "layers", "cosine, before and after", title)
+show("Cosine of the last stream before and after one step: it falls with depth, further in post-norm.")
+for pre, post in zip(*curves.values()):
+    assert all(a > b for a, b in zip(pre, post))
 
 # %% [markdown]
-# The first picture: in a fresh post-norm stack less of the words is left at the top, because every norm scales down what came
-# before it. The second: its gradients are larger than pre-norm's, most of all at the last layer (Xiong et al. 2020 show large
-# ones near the output). A high rate makes a large first step out of a large gradient, and warm-up makes it smaller. That this is why
-# post-norm fails above fits both pictures; it is not shown by them.
+# The same step turns a post-norm stream further, at every depth, and a deep one furthest: Liu et al. (2020, section 4) call
+# it *amplification*. In pre-norm the stream grows from layer to layer, so that what a layer adds counts for less and less; in
+# post-norm every norm makes the stream small again. It fits what failed above; that it is the reason is not shown.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 5. With an encoder, or without
@@ -554,7 +542,8 @@ for part in PARTS:
 # ## References
 #
 # - Vaswani et al., *Attention Is All You Need* (2017), sections 3.1 to 3.5 and 5.3.
-# - Xiong et al., *On Layer Normalization in the Transformer Architecture* (2020), section 3: gradients at the start.
+# - Liu et al., *Understanding the Difficulty of Training Transformers* (2020), section 4: amplification.
+# - Xiong et al., *On Layer Normalization in the Transformer Architecture* (2020), section 3: norm order and warm-up.
 # - Press and Wolf, *Using the Output Embedding to Improve Language Models* (2017), section 3.
 # - Zhang and Sennrich, *Root Mean Square Layer Normalization* (2019), equation 4.
 # - Su et al., *RoFormer: Enhanced Transformer with Rotary Position Embedding* (2021), section 3.
