@@ -186,7 +186,8 @@ def fit(
 
     Stopped by hand (`KeyboardInterrupt`) after at least one whole epoch, it says so and returns as if it had ended
     there; what the broken epoch did is dropped. Stopped earlier it raises `KeyboardInterrupt`. To go on, call it again
-    with the same arguments and `resume`: on a CPU 2 + 2 epochs equal 4 to the last digit.
+    with the same arguments and `resume`: on a CPU 2 + 2 epochs equal 4 to the last digit. In a loop of several calls a
+    stop ends one and the next begins; `fit_all` ends as a whole.
 
     Args:
         model: the model, on the device where the data is.

@@ -1213,25 +1213,25 @@ print(f"test loss: MiniFormer {mini_mean}, FullTransformer {full_mean}, trigram 
 #
 # | term | meaning |
 # |---|---|
-# | **bootstrap** | an interval from drawing the data again, with replacement |
-# | **causal mask** | position $i$ may attend to positions $0..i$ |
-# | **cross-entropy** | mean of $-\ln p$ over the symbols that really came |
-# | **decoder-only** | one causal stack, no encoder |
-# | **dropout** | in training, numbers set to 0 at random |
-# | **encoder-decoder** | an encoder that reads a source, and a causal decoder that consults it by **cross-attention** |
-# | **entropy** | $-\sum p \ln p$; what whoever knows the probabilities, and nothing else, pays on average |
-# | **epoch** | one pass over the training data |
-# | **even head** | the reference: a head that spreads its weight alike over all it may attend to |
-# | **KL** | $\sum p \ln (p / p')$: how much a prediction $p'$ differs from $p$; 0 when they are the same |
-# | **leak** | an output depends on something that it must not see |
-# | **logit** | a score before the softmax |
-# | **n-gram model** | predicts the next symbol from the last $n-1$ by counting |
-# | **nat** | unit of a loss made with the natural logarithm; $\ln 2$ nats are one bit |
-# | **seed interval** | Student's t interval of a mean over seeds |
-# | **smoothing** | mixing in the counts of shorter histories, so that unseen symbols stay possible |
-# | **teacher forcing** | the model gets the right past as input, not its own predictions |
-# | **temperature** | what the logits are divided by before drawing |
-# | **weight decay** | weights shrink a little at each step |
+# | bootstrap | an interval from drawing the data again, with replacement |
+# | causal mask | position $i$ may attend to positions $0..i$ |
+# | cross-entropy | mean of $-\ln p$ over the symbols that really came |
+# | decoder-only | one causal stack, no encoder |
+# | dropout | in training, numbers set to 0 at random |
+# | encoder-decoder | an encoder that reads a source, and a causal decoder that consults it by **cross-attention** |
+# | entropy | $-\sum p \ln p$; what whoever knows the probabilities, and nothing else, pays on average |
+# | epoch | one pass over the training data |
+# | even head | the reference: a head that spreads its weight alike over all it may attend to |
+# | KL | $\sum p \ln (p / p')$: how much a prediction $p'$ differs from $p$; 0 when they are the same |
+# | leak | an output depends on something that it must not see |
+# | logit | a score before the softmax |
+# | n-gram model | predicts the next symbol from the last $n-1$ by counting |
+# | nat | unit of a loss made with the natural logarithm; $\ln 2$ nats are one bit |
+# | seed interval | Student's t interval of a mean over seeds |
+# | smoothing | mixing in the counts of shorter histories, so that unseen symbols stay possible |
+# | teacher forcing | the model gets the right past as input, not its own predictions |
+# | temperature | what the logits are divided by before drawing |
+# | weight decay | weights shrink a little at each step |
 
 # %% [markdown] slideshow={"slide_type": "skip"}
 # ## References
