@@ -40,7 +40,7 @@ run: environment  ## execute the chapters into build/, as notebooks and HTML pag
 	@$(BIN) .ci/notebooks.py run $(NUMBER)
 
 lab: environment  ## open the notebooks in JupyterLab (OPTIONS=--allow-root, or any other of JupyterLab's)
-	@$(BIN) -m nbformat.sign $(wildcard notebooks/*.ipynb notebooks/*/*.ipynb) >/dev/null
+	@$(BIN) -m nbformat.sign $(wildcard notebooks/*.ipynb notebooks/*/*.ipynb) >/dev/null 2>&1 || true
 	@$(BIN) -m jupyterlab --notebook-dir=notebooks $(OPTIONS)
 
 lint: environment  ## check the form of the code, and that notebooks, texts, badges and links agree
@@ -63,16 +63,16 @@ badges:  ## write the repository's address and the setup cell everywhere (REPO=o
 colab: environment  ## play the chapters, each alone, on a runtime like Colab's (12 minutes; CHAPTER=05 for one)
 	$(BIN) .ci/colab.py $(NUMBER) $(if $(REQUIREMENTS),--requirements $(REQUIREMENTS))
 
-book: site  ## build the website into build/book; needs no network
+book: site  ## build the website into build/book (1 minute); needs no network
 	$(BIN) .ci/book.py
 
-slides: site  ## make a deck of every chapter in build/slides; needs no network
+slides: site  ## make a deck of every chapter in build/slides (half a minute); needs no network
 	$(BIN) .ci/slides.py
 
 handout: environment  ## write copies for students, without solutions, and for the instructor, with them
 	$(BIN) .ci/handout.py
 
-look: book slides  ## build the website and the slides, then open them and the notebooks in Chromium and measure, drawings too (WHAT=drawings, book, pages, slides or lab for one)
+look: book slides  ## build the website and the slides, then open them and the notebooks in Chromium and measure, drawings too (20 minutes; WHAT=drawings, book, pages, slides or lab for one)
 	$(BIN) .ci/look.py $(WHAT)
 	$(if $(WHAT),,$(BIN) .ci/look_playground.py)
 

@@ -121,7 +121,7 @@ def stamp(root, repository, branch, release=None):
         if write(text, SETUP_IN_TEXT.sub(lambda _: in_text, text.read_text(encoding="utf-8"))):
             changed.add(text)
         path = notebook_of(text, root)
-        if path.exists() and write(path, with_setup(path.read_text(encoding="utf-8"), cell)):
+        if path.exists() and write(path, with_setup(path, cell)):
             changed.add(path)
     return sorted(changed)
 
@@ -137,9 +137,14 @@ def is_setup(cell):
     return "setup" in cell["metadata"].get("tags", [])
 
 
-def with_setup(notebook, source):
+def with_setup(path, source):
     """Return a notebook, as it is stored, with this setup cell; ids and outputs stay."""
-    content = json.loads(notebook)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        sys.exit(
+            f"{path.name} is damaged (empty? marks of a merge?): {error}. `git checkout` brings back the last good one"
+        )
     for cell in content["cells"]:
         if is_setup(cell):
             cell["source"], cell["metadata"] = source.splitlines(keepends=True), METADATA

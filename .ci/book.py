@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import signal
 import sys
 import time
 from pathlib import Path
@@ -111,10 +112,10 @@ def landing():
 
 
 def colab(path):
-    """Return the address that opens a notebook in Colab."""
-    return github(path.relative_to(ROOT).as_posix()).replace(
-        "https://github.com", "https://colab.research.google.com/github"
-    )
+    """Return the address that opens a notebook in Colab: that of the last release, as in the README, if there is one."""
+    name, branch = badges.address()
+    opened = badges.release_of((ROOT / "README.md").read_text(encoding="utf-8"), (name, branch)) or branch
+    return f"https://colab.research.google.com/github/{name}/blob/{opened}/{path.relative_to(ROOT).as_posix()}"
 
 
 def about(path):
@@ -295,4 +296,5 @@ def main():
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends in make's one line
     main()

@@ -14,6 +14,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -58,7 +59,8 @@ def borrow_torch(requirements):
 def make_runtime(requirements=REQUIREMENTS):
     """Make the runtime, unless it is there and made from these requirements; return whether it had to be made."""
     wanted = requirements.read_text(encoding="utf-8")
-    mark, seal = RUNTIME / "made-from", hashlib.sha256((wanted + str(PACKAGES) + sys.version).encode()).hexdigest()
+    made_of = wanted + str(PACKAGES) + sys.version + str(ROOT)  # its links to PyTorch lead nowhere in a moved folder
+    mark, seal = RUNTIME / "made-from", hashlib.sha256(made_of.encode()).hexdigest()
     if mark.exists() and mark.read_text(encoding="utf-8") == seal:
         return False
     shutil.rmtree(RUNTIME, ignore_errors=True)
@@ -193,4 +195,5 @@ def main():
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends in make's one line
     main()

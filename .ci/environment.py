@@ -101,9 +101,9 @@ def main():
     if os.path.islink(VENV):
         return  # somebody's own, not ours to make anew
     version = sys.version_info[:2]
-    wanted = {"python": list(version), "torch": given.torch, BASE: seal(BASE)}
-    files = [BASE] + ([given.more] if given.more else [])
     made = made_from()
+    wanted = {"python": list(version), "torch": given.torch or made.get("torch", ""), BASE: seal(BASE)}
+    files = [BASE] + ([given.more] if given.more else [])
     stays = fits(made, wanted, given.python_named)
     if stays and all(made.get(path) == seal(path) for path in files):
         return
@@ -111,12 +111,12 @@ def main():
     if why and not stays:
         sys.exit(why)
     if not stays:
-        size = "1.8 GB on disk" if given.torch else "on Linux 2.8 GB to fetch and 6.2 GB on disk; TORCH=cpu: 1.8 GB"
+        size = "1.8 GB on disk" if wanted["torch"] else "on Linux 2.8 GB to fetch and 6.2 GB on disk; TORCH=cpu: 1.8 GB"
         print(f"Making .venv with Python {platform.python_version()} ({size}). This takes some minutes.", flush=True)
         if os.path.exists(MARK):
             os.remove(MARK)  # first, so that what is half made is never taken for whole
         call([sys.executable, "-m", "venv", "--clear", VENV])
-    install(files, given.torch or made.get("torch"))
+    install(files, wanted["torch"])
     made = dict(made if stays else wanted, **{path: seal(path) for path in files})
     with open(MARK, "w", encoding="utf-8") as file:
         json.dump(made, file)

@@ -15,6 +15,7 @@ import math
 import numbers
 import operator
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -163,7 +164,9 @@ def table(runs):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("which", nargs="?", default="", help="05 for a chapter and its study, studies/05 for the study")
+    parser.add_argument(
+        "which", nargs="?", default="", help="05 for a chapter and what goes with it, studies/05 for its study"
+    )
     parser.add_argument("--seeds", type=int, default=len(SHIFTS), help="how many other seeds")
     parser.add_argument("--shift", type=int, help=argparse.SUPPRESS)  # how this program calls itself
     parser.add_argument("--into", type=Path, help=argparse.SUPPRESS)
@@ -171,7 +174,9 @@ def main():
     if given.shift is not None:
         given.into.write_text(json.dumps(run(Path(given.which), given.shift)), encoding="utf-8")
         return
-    texts = [*sorted(TEXT.glob(f"{given.which}*.py")), *sorted((TEXT / "studies").glob(f"{given.which}*.py"))]
+    texts = [
+        path for folder in ("", "studies", "solutions") for path in sorted((TEXT / folder).glob(f"{given.which}*.py"))
+    ]
     if not texts:
         sys.exit(f"no text in notebooks/text begins with {given.which!r}")
     failed = 0
@@ -187,6 +192,7 @@ def main():
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends in make's one line
     os.environ["PYTHONPATH"] = str(ROOT)
     sys.path.insert(0, str(ROOT))
     main()

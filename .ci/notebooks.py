@@ -98,6 +98,7 @@ def seal(*things):
 def made_from():
     """Return the seal of what outputs come from besides a notebook's own code: helpers, data, versions."""
     files = [ROOT / "requirements.txt", *ROOT.glob("helpers/**/*.py"), *ROOT.glob("data/**/*.[!mp]*")]
+    files += [path for path in ROOT.glob("helpers/playground/*") if path.suffix in {".mjs", ".css", ".html"}]
     names = {path.relative_to(ROOT).as_posix(): path for path in files if "tests" not in path.parts}
     return seal([(name, hashlib.sha256(path.read_bytes()).hexdigest()) for name, path in sorted(names.items())])
 
@@ -123,8 +124,10 @@ def edited_side(text, keep=""):
     path = notebook_of(text)
     if not path.exists():
         return "text"
-    old = read_notebook(path)
-    said, stored = contents(jupytext.read(text).cells), contents(old.cells)
+    old, fresh = read_notebook(path), jupytext.read(text)
+    if not keep:
+        refuse_what_a_text_cannot_hold(path.name, fresh, old)
+    said, stored = contents(fresh.cells), contents(old.cells)
     if said == stored:
         return ""
     last = old.metadata.get(SEALS, {}).get("cells")
@@ -135,6 +138,17 @@ def edited_side(text, keep=""):
             f"`make sync CHAPTER={path.name[:2]} KEEP=text` or `KEEP=notebook`; the other's edits are then lost"
         )
     return next(side for side, edited in sides.items() if edited)
+
+
+def refuse_what_a_text_cannot_hold(name, fresh, old):
+    """Leave with a sentence if a notebook has a pasted picture, or a setup cell of its own: `sync` would lose them."""
+    why = "KEEP=text throws it away"
+    for cell in old.cells:
+        if cell.get("attachments"):
+            sys.exit(f"{name}: cell {cell.id} has a pasted picture; draw it in code, or put it beside. {why}")
+    setups = [[c.source for c in side.cells if "setup" in c.metadata.get("tags", [])] for side in (fresh, old)]
+    if setups[0] != setups[1]:
+        sys.exit(f"{name}: its setup cell was edited; it is made from .ci/setup_cell.py by `make badges`. {why}")
 
 
 def carry(text):

@@ -7,6 +7,7 @@ chapter's notebooks), every output compared. One difference and the command fail
 import argparse
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -35,10 +36,13 @@ SURROUNDINGS = {  # name: (what it stands for, variables of the environment)
 }
 
 
+BUSY = "import signal; signal.signal(signal.SIGINT, signal.SIG_DFL)\nwhile True: pass"  # which Ctrl-C ends
+
+
 @contextlib.contextmanager
 def load(processes):
     """Keep as many cores busy as long as the block runs."""
-    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(processes)]
+    busy = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(processes)]
     try:
         yield
     finally:
@@ -87,4 +91,5 @@ def main():
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends in make's one line
     main()

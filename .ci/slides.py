@@ -16,6 +16,7 @@ import html
 import io
 import re
 import shutil
+import signal
 import sys
 import textwrap
 import time
@@ -270,6 +271,7 @@ def main():
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends in make's one line
     try:
         sys.exit(main())
     except ValueError as error:

@@ -64,6 +64,12 @@ def test_ids_outputs_and_form_of_a_notebook_stay(copy):
     assert nbformat.writes(after) + "\n" == path.read_text(encoding="utf-8")  # as `make sync` would write it
 
 
+def test_a_damaged_notebook_is_named(copy):
+    (copy / "notebooks" / "01_attention_basics.ipynb").write_text("<<<<<<< mine\n", encoding="utf-8")
+    with pytest.raises(SystemExit, match="01_attention_basics.ipynb is damaged.*git checkout"):
+        badges.stamp(copy, *badges.address(copy))
+
+
 def test_a_changed_cell_is_carried_into_every_notebook(copy):
     source = copy / badges.SOURCE
     source.write_text(source.read_text(encoding="utf-8").replace("\nprepare()", "\nprepare()  # new"), encoding="utf-8")

@@ -84,6 +84,16 @@ def test_it_is_made_anew(venv, monkeypatch, change):
     assert json.loads(mark.read_text(encoding="utf-8"))["python"] == list(sys.version_info[:2])
 
 
+def test_one_without_cuda_is_made_anew_without_cuda(venv, monkeypatch, capsys):
+    root, commands = venv
+    mark = root / ".venv" / "made-from.json"
+    mark.write_text(json.dumps(json.loads(mark.read_text(encoding="utf-8")) | {"torch": "cpu"}), encoding="utf-8")
+    (root / "requirements.txt").write_text("torch==2\n", encoding="utf-8")
+    make(monkeypatch)
+    assert commands[2].endswith("--torch-backend cpu torch==2") and "(1.8 GB on disk)" in capsys.readouterr().out
+    assert json.loads(mark.read_text(encoding="utf-8"))["torch"] == "cpu"
+
+
 def test_a_linked_environment_is_left_alone(venv, monkeypatch):
     root, commands = venv
     (root / ".venv").rename(root / "mine")
@@ -111,6 +121,7 @@ def test_a_python_that_will_not_do_is_named_before_anything_is_installed(version
 def test_readme_and_this_file_name_the_same_pythons():
     (_, oldest), (_, newest) = environment.OLDEST, environment.NEWEST
     assert f"Python 3.{oldest} to 3.{newest}" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"python-3.{oldest}_to_3.{newest}-" in (ROOT / "README.md").read_text(encoding="utf-8")  # the badge
     assert f'target-version = "py3{oldest}"' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 
 

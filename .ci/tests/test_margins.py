@@ -67,6 +67,15 @@ def test_the_first_run_is_the_notebook_as_it_is(runs):
     assert all(held for where, held in held.items() if "ends in" not in where)
 
 
+def test_a_chapter_brings_its_study_and_its_solutions(monkeypatch):
+    seen = []
+    monkeypatch.setattr(margins, "child", lambda text, shift: seen.append(text.parent.name) or [])
+    monkeypatch.setattr(sys, "argv", ["margins.py", "02", "--seeds", "0"])
+    with pytest.raises(SystemExit):
+        margins.main()
+    assert seen == ["text", "studies", "solutions"]
+
+
 def test_a_name_that_no_text_has_is_refused(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["margins.py", "99"])
     with pytest.raises(SystemExit, match="no text in notebooks/text begins with '99'"):

@@ -120,12 +120,13 @@ def test_sync_names_a_compared_output_that_changed(tool, text, monkeypatch, caps
     assert "prints something else here than where it was stored" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("edited", ["code", "requirements.txt"])
+@pytest.mark.parametrize("edited", ["code", "requirements.txt", "helpers/playground/view.mjs"])
 def test_no_output_outlives_what_it_came_from(tool, text, monkeypatch, edited):
     monkeypatch.setenv("FLYCATCHER_PROBE", "two")
     if edited == "code":
         text.write_text(TEXT.replace("but not", "and not"), encoding="utf-8")
     else:
+        (tool.ROOT / edited).parent.mkdir(parents=True, exist_ok=True)
         (tool.ROOT / edited).write_text("numpy==2\n", encoding="utf-8")
     tool.sync("01")
     assert printed(tool, text) == ["two", "two and not compared" if edited == "code" else "two but not compared"]
@@ -136,6 +137,25 @@ def test_an_edit_made_in_the_notebook_goes_to_the_text(tool, text):
     tool.sync("01")
     assert text.read_text(encoding="utf-8") == TEXT.replace("A title.", "A better title.")
     assert "A better title." in tool.read_notebook(tool.notebook_of(text)).cells[0].source
+
+
+def test_a_pasted_picture_is_not_thrown_away_without_a_word(tool, text):
+    notebook = tool.read_notebook(tool.notebook_of(text))
+    notebook.cells[0].attachments = {"a.png": {"image/png": "AA=="}}
+    nbformat.write(notebook, tool.notebook_of(text))
+    before = tool.notebook_of(text).read_bytes()
+    with pytest.raises(SystemExit, match="has a pasted picture.*KEEP=text"):
+        tool.sync("01")
+    assert tool.notebook_of(text).read_bytes() == before
+
+
+def test_an_edit_of_the_setup_cell_is_not_thrown_away_without_a_word(tool, text):
+    path = tool.notebook_of(text)
+    notebook = tool.read_notebook(path)
+    notebook.cells.append(nbformat.v4.new_code_cell("device = 7", metadata={"tags": ["setup"]}))
+    nbformat.write(notebook, path)
+    with pytest.raises(SystemExit, match="setup cell was edited.*make badges.*KEEP=text"):
+        tool.sync("01")
 
 
 def test_two_edits_are_refused_until_one_is_chosen(tool, text):

@@ -56,7 +56,7 @@ check_nucleus = Exercise(
 # One step with a cache
 
 
-def cached_step(x, cache, w_q, w_k, w_v, num_heads):
+def cached_attention(x, cache, w_q, w_k, w_v, num_heads):
     three = (x @ w for w in (w_q, w_k, w_v))  # (B, 1, d_model) each
     query, key, value = (part.unflatten(-1, (num_heads, -1)).transpose(1, 2) for part in three)  # (B, H, 1, D)
     if cache is not None:
@@ -72,7 +72,7 @@ def _step_case(batch, num_heads, head_dim, earlier, seed, scale=1.0):
     weights = tuple(random(d_model, d_model, seed=seed + i, scale=d_model**-0.5) for i in range(3))
     cache = None
     for i in range(earlier):
-        _, cache = cached_step(random(batch, 1, d_model, seed=seed + 10 + i), cache, *weights, num_heads)
+        _, cache = cached_attention(random(batch, 1, d_model, seed=seed + 10 + i), cache, *weights, num_heads)
     return random(batch, 1, d_model, seed=seed + 5, scale=scale), cache, *weights, num_heads
 
 
@@ -86,8 +86,8 @@ _attend = "attention(query, key, value)"
 _join = "output.transpose(1, 2).flatten(2)"
 _seen = "attention(query, key{0}, value{0})"
 
-check_cached_step = Exercise(
-    cached_step,
+check_cached_attention = Exercise(
+    cached_attention,
     cases=[
         (torch.tensor([[[3.0]]]), None, _one, _one, _one, 1),
         (torch.tensor([[[0.0]]]), (torch.tensor([[[[2.0]]]]), torch.tensor([[[[4.0]]]])), _one, _one, _one, 1),

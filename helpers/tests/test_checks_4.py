@@ -10,14 +10,14 @@ from torch.nn import functional as F
 from helpers.attention import causal_mask, scaled_dot_product_attention
 from helpers.checks.full_transformer import check_rms_norm, check_smoothed_loss, check_warmup_lr
 from helpers.checks.shared import Writes
-from helpers.checks.transformer_decoding import check_accept, check_beam_search, check_cached_step, check_nucleus
+from helpers.checks.transformer_decoding import check_accept, check_beam_search, check_cached_attention, check_nucleus
 from helpers.generation import generate
 from helpers.tests.checking import examine
 
 # Changes of the references that make no difference
 SAME = {
     "smoothed_loss": [],
-    "cached_step": [],
+    "cached_attention": [],
     # the penalty's 6 changes all scores alike, and rows of a tensor can be counted through like a list
     "beam_search": ["log_probs.tolist() → log_probs", "(5 + length) / 6 → (5 + length) * 6", "(5 + length) / 6 → 5 + length",
                     "6 → 7", "6 → 5"],
@@ -214,9 +214,9 @@ def step_with_a_window(x, cache, w_q, w_k, w_v, num_heads):
     return output, (k[:, :, -100:], v[:, :, -100:])
 
 
-def test_cached_step():
+def test_cached_attention():
     examine(
-        check_cached_step,
+        check_cached_attention,
         right=[step_by_cat, step_by_einsum, step_by_pytorch, torch.no_grad()(step_by_cat)],
         wrong=[
             step_in_place, step_with_a_window,
@@ -231,7 +231,7 @@ def test_cached_step():
             lambda x, c, *a: step_by_cat(x, c if c is None else tuple(part[:1] for part in c), *a),
             lambda x, c, q, k, v, h: step_by_cat(x.clamp(-3, 3), c, q, k, v, h),
         ],
-        same=SAME["cached_step"],
+        same=SAME["cached_attention"],
     )  # fmt: skip
 
 

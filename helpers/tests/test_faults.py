@@ -161,20 +161,22 @@ def test_lines_end_where_an_editor_says_so(tmp_path):
 
 
 def test_stop_reaches_every_model_within_a_batch():
+    batches = []
+
     def job(seconds):
         def loss(model, ids):
             time.sleep(seconds)
             if seconds == 0:
                 raise RuntimeError("stop")
+            batches.append(ids)
             return model(ids).sum(), torch.tensor(1)
 
         return {"model": MiniFormer(5), "train": IDS.repeat(400, 1), "validation": IDS, "loss": loss, "epochs": 9, "lr": 1e-3,
                 "batch_size": 2}  # fmt: skip
 
-    start = time.perf_counter()
     with pytest.raises(RuntimeError, match="stop"):
         fit_all([job(0.05), job(0)])
-    assert time.perf_counter() - start < 5  # the first alone would take three minutes
+    assert len(batches) < 100  # of 3,600 and more
     assert threading.active_count() < 20
 
 

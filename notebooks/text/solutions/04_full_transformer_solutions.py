@@ -173,7 +173,7 @@ for p in (0.5, 0.95):
 
 
 # %%
-def cached_step(x, cache, w_q, w_k, w_v, num_heads):
+def cached_attention(x, cache, w_q, w_k, w_v, num_heads):
     parts = [(x @ w).unflatten(-1, (num_heads, -1)) for w in (w_q, w_k, w_v)]  # (B, 1, H, D) each
     q, k, v = (part.transpose(1, 2) for part in parts)  # (B, 1, H, D) → (B, H, 1, D)
     if cache is not None:
@@ -183,7 +183,7 @@ def cached_step(x, cache, w_q, w_k, w_v, num_heads):
     return output.transpose(1, 2).flatten(2), (k, v)  # (B, 1, d_model)
 
 
-assert decoding_checks.check_cached_step(cached_step)
+assert decoding_checks.check_cached_attention(cached_attention)
 
 # %% [markdown]
 # Seven steps, one after the other, against causal attention over all seven tokens at once:
@@ -195,7 +195,7 @@ q, k, v = ((x @ w).unflatten(-1, (3, -1)).transpose(1, 2) for w in (w_q, w_k, w_
 at_once = scaled_dot_product_attention(q, k, v, causal_mask(7))[0].transpose(1, 2).flatten(2)
 cache, rows = None, []
 for t in range(7):
-    row, cache = cached_step(x[:, t : t + 1], cache, w_q, w_k, w_v, num_heads=3)
+    row, cache = cached_attention(x[:, t : t + 1], cache, w_q, w_k, w_v, num_heads=3)
     rows.append(row)
 torch.testing.assert_close(torch.cat(rows, dim=1), at_once, atol=1e-5, rtol=1e-5)
 print("equal; the cache holds keys of shape", tuple(cache[0].shape))
