@@ -428,8 +428,8 @@ for name in POST[1:]:
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # **What does one step do to the stream?** AdamW, by which `fit` trains, divides each gradient by its own size, so its first step
-# moves every weight by the rate, up or down. Do that to the layers of fresh models, up or down at random: how far does it turn the stream at the top (cosine with what
-# it was)?
+# moves every weight by the rate, up or down. Do that to the layers of fresh models, up or down at random: how far does it turn
+# the stream at the top (cosine with what it was)?
 
 # %% tags=["nbval-ignore-output"]
 @torch.no_grad()
@@ -529,8 +529,8 @@ for part in PARTS:
 # %% [markdown]
 # In the mean the translator with an encoder is better, on *test* and on *longer*. Both are far below the bigram, and below what
 # the reference reaches: they use the English sentence. How safe is the lead? Tried beside this, with eight seeds each: more
-# pairs (12,800 in as many steps) leave two seeds of eight without a lead on *test*; 2 + 2 layers against 4, on those pairs, lead
-# on all eight. *Why* an encoder helps is not shown: the order of reading, positions, depth and initialisation differ. The
+# pairs (12,800 in as many steps) leave three seeds of eight without a lead; 2 + 2 layers against 4, on those pairs, lead on all
+# eight. *Why* an encoder helps is not shown: the order of reading, positions, depth and initialisation differ. The
 # single row is what most models of today read. It needs no second kind of layer, and any text can stand in it.
 
 
