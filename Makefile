@@ -49,7 +49,7 @@ lint: environment  ## check the form of the code, and that notebooks, texts, bad
 	$(BIN) .ci/notebooks.py check
 
 test: lint  ## run the checks and tests of CI (12 minutes; CHAPTER=05 for one chapter's notebooks); `make colab` is its other half
-	OMP_NUM_THREADS=1 $(BIN) -m pytest --nbval -n 2 --dist loadfile $(if $(NUMBER),$(wildcard notebooks/$(NUMBER)*.ipynb notebooks/*/$(NUMBER)*.ipynb))
+	OMP_NUM_THREADS=1 $(BIN) -m pytest --nbval -n 2 --dist loadfile --no-loadscope-reorder $(if $(NUMBER),$(wildcard notebooks/$(NUMBER)*.ipynb notebooks/*/$(NUMBER)*.ipynb))
 
 sync: environment  ## pair every notebook with its text and execute it in place (10 minutes; CHAPTER=05 for one)
 	@$(BIN) .ci/notebooks.py sync $(NUMBER) $(if $(KEEP),--keep $(KEEP))

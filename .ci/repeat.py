@@ -61,7 +61,9 @@ def turn(name, paths):
     _, variables = SURROUNDINGS[name]
     environment = os.environ | {"OMP_NUM_THREADS": "1"} | variables
     # Two notebooks side by side only with one thread each: more threads than cores wait for each other.
-    workers = ["-n", "2", "--dist", "loadfile"] if environment["OMP_NUM_THREADS"] == "1" else []
+    workers = (
+        ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"] if environment["OMP_NUM_THREADS"] == "1" else []
+    )
     command = [sys.executable, "-m", "pytest", "--nbval", "--tb=short", *workers, *paths]
     with load(os.cpu_count() if name == "busy" else 0):
         done = subprocess.run(
