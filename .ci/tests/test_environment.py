@@ -157,3 +157,30 @@ def test_make_takes_a_chapter_or_a_study_by_its_number(chapter):
         p.name for p in [*ROOT.glob(f"notebooks/0{number}*.ipynb"), *ROOT.glob(f"notebooks/*/0{number}*.ipynb")]
     ]
     assert named
+
+
+@with_make
+@pytest.mark.parametrize(
+    ("words", "does", "never"),
+    [
+        ("test", "-m pytest --nbval", "colab.py"),  # after the installation it needs no network
+        ("lab OPTIONS=--allow-root", "-m jupyterlab --notebook-dir=notebooks --allow-root", "allow-root "),
+        ("lab", "-m nbformat.sign notebooks/", "allow-root"),  # the notebooks are trusted: their views move
+    ],
+)
+def test_what_a_command_would_do(words, does, never):
+    command = ["make", "--dry-run", *words.split()]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, encoding="utf-8", check=True)
+    assert does in done.stdout and never not in done.stdout
+
+
+def test_opening_a_notebook_at_the_root_of_the_repository_pairs_nothing():
+    assert "jupytext" not in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+
+
+def test_readme_says_what_is_fetched_and_how_to_do_without_make():
+    readme, source = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", ".ci/environment.py"))
+    for size in ("2.8 GB", "6.2 GB", "1.8 GB"):
+        assert size in readme and size in source
+    for line in ("git clone", "cd flycatcher", "uv run --no-project", "-m pip install --requirement", "make clean"):
+        assert line in readme

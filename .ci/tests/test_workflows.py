@@ -242,3 +242,17 @@ def test_a_release_clones_its_own_tag_and_the_readme_opens_it(fork):
     readme = git("show", "origin/trunk:README.md")
     assert "/blob/v2.0.0/notebooks/01_" in readme and "/blob/trunk/" not in readme
     assert 'flycatcher", "trunk"  # on GitHub' in git("show", "origin/trunk:.ci/setup_cell.py")
+
+
+def test_forks_are_cheap_and_the_site_is_built_with_or_without_pages():
+    assert any("environment.py --torch cpu" in line for line in commands())
+    build = job("site", "build")
+    assert "if" not in build and any("make book slides" in step.get("run", "") for step in build["steps"])
+
+
+def test_the_weekly_play_runs_on_demand_and_says_when_github_switches_it_off():
+    text = (ROOT / ".github" / "workflows" / "weekly.yml").read_text(encoding="utf-8")
+    assert (
+        "workflow_dispatch" in content(ROOT / ".github" / "workflows" / "weekly.yml")[True]
+    )  # YAML reads `on` as true
+    assert "60 days" in text
