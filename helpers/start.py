@@ -85,7 +85,8 @@ def prepare():
     if "ipykernel" in sys.modules and "inline" not in os.environ.get("MPLBACKEND", "inline"):
         from IPython import get_ipython
 
-        get_ipython().run_line_magic("matplotlib", "inline")  # figures in the page, whatever MPLBACKEND asks for
+        if shell := get_ipython():  # none where ipykernel was imported and is not what runs
+            shell.run_line_magic("matplotlib", "inline")  # figures in the page, whatever MPLBACKEND asks for
     import torch
 
     if torch.cuda.is_available():

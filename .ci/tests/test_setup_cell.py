@@ -290,6 +290,14 @@ def test_only_what_is_missing_is_installed(monkeypatch):
     assert len(asked) == 2
 
 
+def test_an_ipykernel_that_was_only_imported_is_no_kernel(monkeypatch):
+    import ipykernel  # noqa: F401 as some other test may have done in this process
+
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    monkeypatch.setattr(start, "missing_packages", list)
+    start.prepare()
+
+
 def test_a_package_that_an_uninstall_left_empty_is_missing(tmp_path, monkeypatch):
     (tmp_path / "flycatcher_probe" / "pkg").mkdir(parents=True)
     monkeypatch.syspath_prepend(tmp_path)

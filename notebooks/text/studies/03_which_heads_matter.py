@@ -413,9 +413,9 @@ for task in models:
 assert max(abs(a - majority["names"]) for a in after) < 1e-6
 
 # %% [markdown]
-# With all heads at their mean nothing of the sentence reaches `<EOS>`, so a guess is forced: that checks the method. Without one
-# layer the agreement models of the stored run guess as well; but that is a sight, not a rule: another training kept 0.66 without
-# layer 2. The models of names say "animal" to everything.
+# With all heads at their mean nothing of the sentence reaches `<EOS>`, so a guess is forced, and the models of names say "animal" to
+# everything: that checks the method. Without one layer the agreement models of the stored run guess as well; but that is a
+# sight, not a rule: another training kept 0.66 without layer 2.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## Pruned

@@ -346,15 +346,15 @@ def difference(results, name, part, reference):
 
 
 def table(results, models, chosen, reference):
-    heads = "".join(f"{part:>7}{'minus ' + reference:>25}" for part in PARTS)
-    print(f"{'':27}{'parameters':>10}{'rate':>7}{heads}")
+    heads = "".join(f"{part:>7}{'minus ' + reference:>24}" for part in PARTS)
+    print(f"{'':23}{'numbers':>8}{'rate':>6}{heads}")
     for name in ("unigram", "bigram"):
-        print(f"{name:44}" + "".join(f"{known[name, part]:7.3f}{'':25}" for part in PARTS))
+        print(f"{name:37}" + "".join(f"{known[name, part]:7.3f}{'':24}" for part in PARTS))
     for name in models:
-        row = f"{name:27}{count(models[name][0]):10,}{chosen[name]:7}"
+        row = f"{name:23}{count(models[name][0]):8,}{chosen[name]:6}"
         for part in PARTS:
             minus = "" if name == reference else difference(results, name, part, reference)
-            row += f"{sum(results[name, part]) / 3:7.3f}{str(minus):>25}"
+            row += f"{sum(results[name, part]) / 3:7.3f}{str(minus):>24}"
         print(row)
 
 
