@@ -10,8 +10,8 @@
 # **Design.** One reference model: a decoder without an encoder, which reads the Japanese sentences of the corpus and predicts
 # each next word; 2 layers, width 32, pre-norm. Twelve models differ from it in what their name says; one of them is a control,
 # larger and otherwise the same. All read 6,000 sentences in 300 steps, with three seeds, at the better of two peak learning
-# rates, chosen on the dev sentences with the first seed. (A third, 0.006, was tried beforehand: best for none by more than 0.01.)
-# Six of them train at the higher rate too. Then two translators of equal size, with an encoder and without, on 8,000 pairs in 400
+# rates, chosen on the dev sentences with the first seed. (A third, 0.006, was tried
+# beforehand, in 400 steps: best for none by more than 0.01.) Six of them train at the higher rate too. Then two translators of equal size, with an encoder and without, on 8,000 pairs in 400
 # steps. Reference points: unigram and bigram. The measure: loss on the words of *test*, and of *longer*. What would refute an
 # effect: a difference, seed by seed, whose interval contains 0. Bounds of assertions come from five other triples of seeds.
 #
