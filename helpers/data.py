@@ -222,9 +222,7 @@ def _languages(directory, source, target):
         return _in_order(directory, there)
     for name, code in (("source", source), ("target", target)):
         if code is not None and code not in there:
-            raise ValueError(
-                f"{directory}: {name}={code!r}, but there is train.* in {', '.join(there) or 'no language'}"
-            )
+            raise ValueError(f"{directory}: {name}={code!r}, but train.* is in {', '.join(there) or 'no language'}")
     rest = [code for code in there if code not in (source, target)]
     if None in (source, target) and len(rest) != 1:
         raise ValueError(f"{directory}: {there} are its languages; say both source= and target=")
@@ -242,57 +240,63 @@ def _in_order(directory, codes):
 
 def _load_split(directory, name, pair, empty, max_words, too_long):
     """Load one split and check that its files belong together; return it and how many pairs were dropped."""
+    columns, paths = _read_columns(directory, name, pair)
+    kept = _rows_to_keep(columns, paths, pair, empty, max_words, too_long)
+    alphabet = "ja" if "ja" in pair else pair[1]
+    for row in kept if "romaji" in columns else ():
+        if len(columns["romaji"][row].split()) != len(columns[alphabet][row].split()):
+            raise ValueError(f"{paths['romaji']}, line {row + 1}: not as many tokens as in {paths[alphabet].name}")
+    alignment = _read_alignment(columns, paths["align"], pair, kept) if "align" in columns else None
+    texts = {code: [lines[row] for row in kept] for code, lines in columns.items()}
+    if max_words is not None:
+        texts = {code: [" ".join(line.split()[:max_words]) for line in lines] for code, lines in texts.items()}
+        alignment = alignment and [{link for link in links if max(link) < max_words} for links in alignment]
+    split = ParallelText(texts[pair[0]], texts[pair[1]], texts.get("romaji"), alignment)
+    return split, len(columns[pair[0]]) - len(kept)
+
+
+def _read_columns(directory, name, pair):
+    """Return the lines and the path of each file of a split: its two languages and, where they are, romaji and links."""
     columns, paths = {}, {}
     for suffix in (*pair, "romaji", "align"):
         plain, packed = directory / f"{name}.{suffix}", directory / f"{name}.{suffix}.gz"
         path = packed if packed.exists() and not plain.exists() else plain
         if path.exists() or suffix in pair:
             columns[suffix], paths[suffix] = _read_lines(path), path
-            _check_count(path, columns[suffix], columns[pair[0]], paths[pair[0]].name)
+            here, first = len(columns[suffix]), len(columns[pair[0]])
+            if here != first:
+                advice = f"line i must translate line i, and line {min(here, first) + 1} stands alone"
+                raise ValueError(f"{path}: {here} lines, but {paths[pair[0]].name} has {first}; {advice}")
+    return columns, paths
+
+
+def _rows_to_keep(columns, paths, pair, empty, max_words, too_long):
+    """Return the rows of a split that stay; refuse an empty line or a long one unless it may be dropped or cut."""
     dropped = set()
     for suffix, lines in columns.items():
         for row, line in enumerate(lines):
-            words = line.split()
+            words = len(line.split())
             here = f"{paths[suffix]}, line {row + 1}"
             if not words and (empty == "refuse" or suffix not in pair) and row not in dropped:
-                raise ValueError(
-                    f"{here}: the line is empty" + "; empty='drop' leaves out such pairs" * (suffix in pair)
-                )
-            long = max_words is not None and len(words) > max_words and suffix in pair
+                advice = "; empty='drop' leaves out such pairs" if suffix in pair else ""
+                raise ValueError(f"{here}: the line is empty{advice}")
+            long = max_words is not None and words > max_words and suffix in pair
             if long and too_long == "refuse":
-                raise ValueError(
-                    f"{here}: {len(words)} words, more than max_words={max_words}; too_long= says what to do"
-                )
+                raise ValueError(f"{here}: {words} words, more than max_words={max_words}; too_long= says what to do")
             if not words or (long and too_long == "drop"):
                 dropped.add(row)
     kept = [row for row in range(len(columns[pair[0]])) if row not in dropped]
     if not kept:
         raise ValueError(f"{paths[pair[0]]}: no pair is left, every line is empty or too long")
-    alphabet = "ja" if "ja" in pair else pair[1]
-    for row, line in enumerate(columns.get("romaji", ())):
-        if row not in dropped and len(line.split()) != len(columns[alphabet][row].split()):
-            raise ValueError(f"{paths['romaji']}, line {row + 1}: not as many tokens as in {paths[alphabet].name}")
-    alignment = None
-    if "align" in columns:
-        first, second = _in_order(directory, pair)
-        rows = [(row + 1, columns["align"][row], columns[first][row], columns[second][row]) for row in kept]
-        alignment = [_read_links(paths["align"], *row) for row in rows]
-        if first != pair[0]:
-            alignment = [{(j, i) for i, j in links} for links in alignment]
-    texts = {name: [lines[row] for row in kept] for name, lines in columns.items()}
-    if max_words is not None:
-        texts = {name: [" ".join(line.split()[:max_words]) for line in lines] for name, lines in texts.items()}
-        alignment = alignment and [{link for link in links if max(link) < max_words} for links in alignment]
-    return ParallelText(texts[pair[0]], texts[pair[1]], texts.get("romaji"), alignment), len(dropped)
+    return kept
 
 
-def _check_count(path, lines, first, first_name):
-    """Raise a `ValueError` unless there are as many lines as in the first file."""
-    if len(lines) != len(first):
-        raise ValueError(
-            f"{path}: {len(lines)} lines, but {first_name} has {len(first)}; line i must translate line i, and line "
-            f"{min(len(lines), len(first)) + 1} stands alone"
-        )
+def _read_alignment(columns, path, pair, kept):
+    """Return the links of the rows that stay as (source position, target position), whichever the file has first."""
+    first, second = _in_order(path.parent, pair)
+    rows = [(row + 1, columns["align"][row], columns[first][row], columns[second][row]) for row in kept]
+    alignment = [_read_links(path, *row) for row in rows]
+    return alignment if first == pair[0] else [{(j, i) for i, j in links} for links in alignment]
 
 
 def _read_links(path, number, links, source, target):

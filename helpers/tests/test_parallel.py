@@ -116,7 +116,7 @@ MALFORMED = {  # what is wrong: (how, what load_parallel is told, what it says)
     "three languages": (write(train_it=DOG), {}, "there must be two, .*or source= and target= say which"),
     "three, and one named": (write(train_it=DOG), {"source": "it"}, "say both source= and target="),
     "one language": (write(train_fr=None), {}, "train.* in the languages .'de'.; there must be two"),
-    "a language that is not there": (write(), {"source": "ru"}, "source='ru', but there is train.* in de, fr"),
+    "a language that is not there": (write(), {"source": "ru"}, "source='ru', but train.* is in de, fr"),
     "one language twice": (write(), {"source": "fr", "target": "fr"}, "source='fr' and target='fr' must differ"),
     "a link": (write(dev_align="0-0\n0:1\n"), {}, "dev.align, line 2: '0:1' is not a link"),
     "a link outside": (write(dev_align="0-0\n0-9\n"), {}, "dev.align, line 2: link 0-9 points outside its sentences"),
