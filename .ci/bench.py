@@ -4,7 +4,6 @@ The series claims that its code is no slower than PyTorch's own modules, and its
 recipe. Here is what that means in numbers; a comparison that falls short makes the command fail.
 """
 
-import signal
 import statistics
 import sys
 import time
@@ -194,5 +193,4 @@ def main():
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends in make's one line
     main()

@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import signal
 import sys
 import time
 from pathlib import Path
@@ -296,5 +295,4 @@ def main():
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends in make's one line
     main()

@@ -8,7 +8,6 @@ series upward from the notebook; a lone notebook in Colab fetches it.
 import copy
 import re
 import shutil
-import signal
 import sys
 
 import chapters
@@ -163,5 +162,4 @@ def main():
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends in make's one line
     sys.exit(main())

@@ -15,7 +15,6 @@ import math
 import numbers
 import operator
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -192,7 +191,6 @@ def main():
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends in make's one line
     os.environ["PYTHONPATH"] = str(ROOT)
     sys.path.insert(0, str(ROOT))
     main()

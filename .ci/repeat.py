@@ -7,7 +7,6 @@ chapter's notebooks), every output compared. One difference and the command fail
 import argparse
 import contextlib
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -93,5 +92,4 @@ def main():
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends in make's one line
     main()

@@ -16,7 +16,6 @@ import html
 import io
 import re
 import shutil
-import signal
 import sys
 import textwrap
 import time
@@ -271,7 +270,6 @@ def main():
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends in make's one line
     try:
         sys.exit(main())
     except ValueError as error:

@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -176,6 +178,26 @@ def test_what_a_command_would_do(words, does, never):
 
 def test_opening_a_notebook_at_the_root_of_the_repository_pairs_nothing():
     assert "jupytext" not in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT to send")
+def test_ctrl_c_while_a_command_is_loading_ends_it_without_a_word(tmp_path):
+    shutil.copy(ROOT / ".ci" / "command.py", tmp_path)
+    program = "import sys\n\nprint(*sys.argv[1:], flush=True)\nwhile True:\n    pass\n"
+    (tmp_path / "loading.py").write_text(program, encoding="utf-8")
+    command = [sys.executable, tmp_path / "command.py", "loading", "--as", "told"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        assert process.stdout.readline() == b"--as told\n"
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.read() == b"" and process.wait(60) == -signal.SIGINT
+
+
+def test_make_starts_every_long_program_so_that_ctrl_c_ends_it():
+    rules = (ROOT / "Makefile").read_text(encoding="utf-8")
+    direct = set(re.findall(r"[.]ci/(\w+)[.]py", rules))
+    assert direct == {"badges", "command", "environment"}, direct
+    for name in re.findall(r"command[.]py (\w+)", rules):
+        assert (ROOT / ".ci" / f"{name}.py").exists(), name
 
 
 def test_readme_says_what_is_fetched_and_how_to_do_without_make():

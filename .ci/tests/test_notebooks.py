@@ -222,8 +222,8 @@ def test_writing_a_notebook_back_into_its_text_changes_nothing(tool, monkeypatch
 def test_ctrl_c_ends_without_a_word(tool, text, tmp_path):
     text.write_text("# %%\nimport time, pathlib\n\npathlib.Path('begun').touch()\ntime.sleep(600)\n", encoding="utf-8")
     (tmp_path / ".ci").mkdir()
-    program = shutil.copy(ROOT / ".ci" / "notebooks.py", tmp_path / ".ci")
-    command = [sys.executable, program, "sync", "1"]
+    shutil.copy(ROOT / ".ci" / "notebooks.py", tmp_path / ".ci")
+    command = [sys.executable, shutil.copy(ROOT / ".ci" / "command.py", tmp_path / ".ci"), "notebooks", "sync", "1"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
     while not (tmp_path / "notebooks" / "begun").exists():
         assert process.poll() is None
