@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import jupytext
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
@@ -111,6 +112,20 @@ def test_sync_with_nothing_edited_changes_nothing(tool, text, monkeypatch):
     before = notebook.read_bytes()
     tool.sync("01")
     assert notebook.read_bytes() == before and text.read_text(encoding="utf-8") == TEXT
+
+
+def test_sync_with_nothing_edited_leaves_the_picture_of_the_readme(tool, text, monkeypatch):
+    monkeypatch.setattr(tool, "PICTURE", text.parent / "picture.png")
+    text.write_text(
+        '# %% tags=["picture", "nbval-ignore-output"]\nimport os\n\nfrom IPython.display import Image\n\n'
+        'Image(data=b"\\x89PNG" + os.environ.get("FLYCATCHER_PROBE", "one").encode(), format="png")\n',
+        encoding="utf-8",
+    )
+    tool.sync("01")
+    assert tool.PICTURE.read_bytes() == b"\x89PNGone"
+    monkeypatch.setenv("FLYCATCHER_PROBE", "another processor")
+    tool.sync("01")
+    assert tool.PICTURE.read_bytes() == b"\x89PNGone"
 
 
 def test_sync_names_a_compared_output_that_changed(tool, text, monkeypatch, capsys):
@@ -216,6 +231,18 @@ def test_writing_a_notebook_back_into_its_text_changes_nothing(tool, monkeypatch
     for text in tool.texts():
         tool.carry(text)
         assert written[text] == text.read_text(encoding="utf-8"), text
+
+
+def test_jupyterlab_at_the_root_opens_a_notebook_newer_than_its_text_and_leaves_the_text_alone(tmp_path):
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)  # where a pairing would stand
+    (tmp_path / "notebooks" / "text").mkdir(parents=True)
+    notebook = Path(shutil.copy(next(ROOT.glob("notebooks/01*.ipynb")), tmp_path / "notebooks"))
+    text = Path(shutil.copy(next(ROOT.glob("notebooks/text/01*.py")), tmp_path / "notebooks" / "text"))
+    os.utime(notebook, (text.stat().st_mtime + 3600,) * 2)
+    manager, before = jupytext.TextFileContentsManager(root_dir=str(tmp_path)), text.read_bytes()
+    opened = manager.get(f"notebooks/{notebook.name}")  # Jupytext would refuse with HTTP 400
+    manager.save(opened, f"notebooks/{notebook.name}")
+    assert any(cell.get("outputs") for cell in opened["content"]["cells"]) and text.read_bytes() == before
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT to send")
