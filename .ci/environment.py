@@ -82,7 +82,8 @@ def install(files, torch):
     lines = [line for path in files for line in read(path).splitlines()]
     alone = [line.split("#")[0].strip() for line in lines if line.endswith(ALONE)]
     usual = [line.split("#")[0].strip() for line in lines if not line.endswith(ALONE)]
-    pip = [PYTHON, "-m", "pip", "install", "--disable-pip-version-check"]
+    # Python compiles a module when it is first used; compiling all of them here would double the time.
+    pip = [PYTHON, "-m", "pip", "install", "--disable-pip-version-check", "--no-compile"]
     if torch:  # uv knows where each build of PyTorch lies, pip would have to be told
         call(pip + ["uv"])
         build = [line for line in usual if line.startswith("torch")]
