@@ -37,7 +37,7 @@ def venv(tmp_path, monkeypatch):
     make(monkeypatch)
     assert len(commands) == 3 and commands[0] == f"-m venv --clear {tmp_path / '.venv'}"
     assert commands[1].endswith("pip install --disable-pip-version-check --no-compile numpy==1 torch==1")
-    assert commands[2].endswith("pip install --disable-pip-version-check --no-deps bertviz==1")
+    assert commands[2].endswith("pip install --disable-pip-version-check --no-compile --no-deps bertviz==1")
     commands.clear()
     return tmp_path, commands
 
