@@ -11,7 +11,7 @@
 # | | |
 # |---|---|
 # | **You will be able to** | compute attention by hand and as a matrix product; say what the scale, the masks and the positions are for; build a Transformer block that equals PyTorch's; spot five bugs that leave the shape right |
-# | **Time** | 25 seconds to run on two CPU cores; 75 minutes to read; two hours for the exercises |
+# | **Time** | 25 seconds to run on two CPU cores; 75 minutes to read; two and a half hours for the exercises |
 # | **You need** | Python, PyTorch tensors (shapes, `@`, broadcasting), and to have seen an `nn.Module` and a training loop |
 
 # %% [markdown]
@@ -379,7 +379,7 @@ _, ax = plt.subplots(figsize=(7.5, 4))
 without, scaled = (gradients_at_queries(1024, divided, seed=0) for divided in (False, True))
 ax.semilogy(without, "--", label="without the scale")
 ax.semilogy(scaled, label="with the scale")
-title = "$d_k$ = 1024: without the scale a few queries get nearly everything"
+title = "$d_k$ = 1024: without the scale a tenth of the queries gets most"
 ax.set(xlabel="500 queries, sorted", ylabel="size of the gradient", ylim=(1e-6, 300), title=title)
 ax.legend()
 show("Sorted gradients: level with the scale; without it spread from below a millionth to above ten.")

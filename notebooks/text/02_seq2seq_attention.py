@@ -153,7 +153,7 @@ for name, part in corpus.items():
 assert ["black cat" in " ".join(corpus[name].source) for name in ("train", "new")] == [False, True]
 
 # %% [markdown]
-# **How much of the test needs no learning?** Take the training sentences, as long as yours, that differ from it in the fewest
+# **How much of the test needs no learning?** Take the training sentences as long as yours that differ from yours in the fewest
 # words, and exchange those words in their translations. `exchange_words` does that. No number is fitted, but it is told the
 # gold links of the training pairs, which no model here sees. **Exact match** is the share of sentences that equal the corpus's
 # own translation, the *reference*, word for word. It means something here, because each sentence has just one in all the corpus.
@@ -416,7 +416,7 @@ assert curves["one vector"][0].mean > 0.88 and 0.62 > curves["one vector"][-1].m
 
 # %% [markdown]
 # Each group stands at its mean length. The upright line is a 95 per cent *bootstrap* interval: the sentences are drawn again
-# and again with replacement, and 95 of 100 such means lie inside. Nine of ten sentences of 3 to 5 words
+# and again with replacement, and 95 of 100 such means lie inside. It knows nothing of other trainings. Nine of ten sentences of 3 to 5 words
 # are right, and of those of 9 to 12 hardly more than half. On each of the three harder sets it is still less; on *new* one vector
 # gets about as many right as the clerk with scissors. But a long sentence also has more words to get wrong. Whether the *vector*
 # loses them, a model that keeps more than that vector will tell, on the same budget: section 2.5.
@@ -843,7 +843,7 @@ assert all((int(weights_here[row].argmax()), row) in test.alignment[example] for
 # Nothing in the loss speaks of links, and still `karera`, `niwa`, `banana` and `tabe` each look most at the word that they
 # translate, out of order as they are. Look at the small words, too. How good are all the maps? Link each Japanese word to the
 # English *word* with the largest weight, and compare with the gold links. `<EOS>` is left out before the largest weight is looked
-# for, which can only flatter the map: a word that looks most at `<EOS>` may still be linked right.
+# for: a word that looks most at it is linked to its second choice.
 
 # %% tags=["errors", "nbval-ignore-output"]
 main_error = translation.alignment_error_rate(maps, test.alignment, lengths["test"])

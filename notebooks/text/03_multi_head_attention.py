@@ -472,8 +472,8 @@ def two_loss(model, pairs, questions, answers):
 
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# > **Predict first.** Can one head of width 32 do it? It is as wide as four heads of 8 together. Decide, then run the
-# > training: five seeds for one head, five for four.
+# > **Predict first.** Can one head of width 32 do it? It is as wide as four heads of 8 together. Decide, then train
+# > (`fit_all` takes a list of jobs): five seeds for one head, five for four.
 
 # %% tags=["nbval-ignore-output"]
 jobs, settings = [], {"loss": two_loss, "epochs": 10, "lr": 0.01}
@@ -528,7 +528,7 @@ with forbidden, torch.no_grad():
 
 # %% [markdown]
 # It takes a **fast path**: one fused operation does the whole layer, and no attention module is called. PyTorch takes it
-# only for an even number of heads, with biases, ReLU or GELU, `batch_first` and no autocast; otherwise it calls the modules. So there
+# only for an even number of heads, with biases, one of two activation functions, and `batch_first`; otherwise it calls the modules. So there
 # are two obstacles: nobody asks for the weights, and on the fast path nobody could.
 
 # %%
@@ -658,8 +658,8 @@ for number in range(5):
 
 # %% [markdown]
 # The subject is in capitals. An attractor is another noun whose number is not the subject's. The test has 400 sentences
-# of each number of attractors; two further sets go beyond training: one has new structures; in the other the nouns
-# beside the subject are such as training shows only alone. `<BOS>` marks the beginning of a sentence, `<EOS>` its end; a `Vocabulary` numbers the words. The answer will be read at `<EOS>`.
+# of each number of attractors; two further sets go beyond training: one has new structures; in the other all nouns
+# but the subject are such as training shows only alone. `<BOS>` marks the beginning of a sentence, `<EOS>` its end; a `Vocabulary` numbers the words. The answer will be read at `<EOS>`.
 
 # %%
 vocabulary = Vocabulary.from_sentences(train.text)
@@ -833,7 +833,7 @@ curves = {name: [[share] for share in row] for name, row in {"one look": once, *
 curves |= {"two layers": list(zip(*two_looks)), "one layer, the control": list(zip(*control))}
 labels = "attractors", "share of right answers", "Only two looks do not mind attractors"
 plots.interval_curves(range(5), curves, *labels).set_xticks(range(5))
-plots.show("Right answers by number of attractors: two layers stay at 1, all others fall.")
+plots.show("Right answers by number of attractors: two layers stay at 1, all others end lower.")
 assert min(map(min, two_looks)) > 0.97 > 0.95 > max(max(shares[1:4]) for shares in control)
 assert min(min(shares[2:]) for shares in two_looks) > max(max(r[2:]) for r in references.values())
 
@@ -1265,7 +1265,7 @@ check_pack(pack)
 # `view`, no `transpose`, no loop. `x` is (B, T, d_model), the next three are (H, d_model, D), and `W_O` is (H, D, d_model),
 # a block for each head. Return (B, T, d_model). Values and gradients are compared.
 #
-# In: `x = [[[0.], [0.6931]]]` and all four matrices 1 · out: `[[[0.3466], [0.4283]]]`.
+# In: `x = [[[0.], [0.6931]]]` and all four matrices 1 · out: `[[[0.3465], [0.4282]]]`.
 #
 # <details><summary>Hint</summary>
 #
@@ -1323,7 +1323,7 @@ check_part_of_head(part_of_head)
 # gradients are compared.
 #
 # In: `x = [[[0.], [0.6931]]]`, two heads with `W_Q = [[[1.]], [[0.]]]`, `W_K = W_V = [[1.]]` · out: head 1
-# `[0.3466, 0.4283]`, head 2 (all scores 0) `[0.3466, 0.3466]`.
+# `[0.3465, 0.4282]`, head 2 (all scores 0) `[0.3465, 0.3465]`.
 #
 # <details><summary>Hint</summary>
 #
@@ -1412,7 +1412,7 @@ check_cut_edge(cut_edge)
 #
 # <details><summary>Hint</summary>
 #
-# The words are in `sorted(plural_of)` (nouns) and `vocabulary.symbols`. What has no sentence in training? A subject that
+# The words are in `sorted(plural_of)` (nouns) and `vocabulary.symbols`. What does no training sentence have? A subject that
 # stands very far to the right; three clauses in front; two verbs in a row.
 #
 # </details>
@@ -1482,7 +1482,7 @@ print(
 # | fused | done by one operation instead of several |
 # | fast path | PyTorch's fused code for a whole layer, used in `eval()` without gradients; it calls no attention module |
 # | forward hook, pre-hook | function that PyTorch calls after, or before, a module runs |
-# | attractor | noun beside the subject that has the other number |
+# | attractor | another noun, of the other number than the subject |
 # | even head | a head that spreads its weight over all tokens alike: the reference point for patterns |
 # | edge | what one query gets from one key; cut by a mask |
 # | total variation | share of probability that has to move to turn one distribution into another |

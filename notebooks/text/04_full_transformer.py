@@ -426,7 +426,7 @@ for name, size in suspects.items():
 assert [name for name, size in suspects.items() if size == missing] == ["six attention modules"]
 
 # %% [markdown]
-# Without any of the three you would report 57 million. The exact number leaves one of them. How can six attention modules be
+# With one of the three gone you would report 57 million. The exact number leaves one suspect. How can six attention modules be
 # gone, with all the layers in place? The count does not say which six. Make a mistake that loses six:
 
 # %% tags=["one-module"]
@@ -667,8 +667,7 @@ print(f"{count(model):,} parameters; chapter 2's model, made as large: {count(rn
 # %% [markdown]
 # Train the class that you built for five epochs over the 20,000 pairs. On the other core chapter 2's translator trains, a
 # GRU with attention, with 1 per cent fewer parameters, on the same pairs for as many epochs, with its loss of chapter 2,
-# which is not smoothed. (`fit_all` trains several models side by side.) On two free cores expect about a minute; the bar
-# stored below comes from a busy machine.
+# which is not smoothed. (`fit_all` trains several models side by side.) On two free cores expect about a minute.
 
 # %% tags=["learning", "nbval-ignore-output"]
 recipe = {"train": data["train"], "validation": data["dev"], "epochs": 5, "batch_size": 64}
@@ -881,10 +880,9 @@ read = 4 * (count(base.decoder_layers) + count(base.output) - 6 * 2 * (512 * 512
 print(f"base model, 512 + 512 tokens: a step reads {read:.0f} MiB of weights and {held:.0f} of cache")
 
 # %% [markdown]
-# Every step reads the decoder's weights, but for those that made keys and values of the memory, the output layer's, and the
-# whole cache. A batch shares the weights, but each
-# sentence has its own cache: for one sentence the weights are most of what is read, for a hundred the cache is. Shazeer
-# (2019, section 2.4) counts both terms; his remedy, one key and value for all heads, makes the second smaller.
+# Every step reads the whole cache, the output layer's weights, and the decoder's but for those that made the memory's keys and
+# values. A batch shares the weights, but each sentence has its own cache: for one sentence the weights are most of what is
+# read, for a hundred the cache is. Shazeer (2019, section 2.4) counts both terms; his remedy, one key and value for all heads, makes the second smaller.
 #
 # > **Remember.** Under a causal mask the past does not change, so its keys and values need to be computed once.
 
@@ -977,7 +975,7 @@ def exposes(test, wrong, right):
 # %% [markdown] slideshow={"slide_type": "subslide"}
 # ### Bug 1: too good, and useless
 #
-# The loss is lower than any that this chapter has seen, and no translation is right.
+# The loss is almost 0, and no translation is right.
 
 # %% tags=["bug-1", "nbval-ignore-output"]
 def wonderful_loss(model, source, target):

@@ -11,7 +11,7 @@
 # | | |
 # |---|---|
 # | **You will be able to** | say what a loss in nats means and what to compare it with; train a small causal Transformer; smell, prove and mend a leak; compare models over seeds and over words; look into a model without fooling yourself |
-# | **Time** | about a minute to run on two CPU cores; 75 minutes to read; another hour and a half with the exercises |
+# | **Time** | about a minute to run on two CPU cores; 75 minutes to read; another two hours with the exercises |
 # | **You need** | chapters 1 and 4: causal masks, the encoder layer, the encoder-decoder |
 
 # %% [markdown]
@@ -448,8 +448,8 @@ plots.head_grid(cheating["cross"], read, title="Cross-attention of the model wit
 show("Eight maps of cross-attention; in most a bright line runs one step right of the diagonal.")
 
 # %% [markdown]
-# In most maps a bright line runs one step right of the diagonal, the place of the largest weight in most rows: the position that has read "f" and must predict "l"
-# attends to the encoder's position of "l". The encoder was given the whole word, so the answer stands there.
+# In most maps, and most of their rows, the largest weight lies one step right of the diagonal: the position that has read "f" and
+# must predict "l" attends to the encoder's "l". The encoder was given the whole word, so the answer stands there.
 
 # %% tags=["leak-path"]
 model_diagrams.leak_path("flycatcher", 5)
@@ -560,8 +560,8 @@ show("The network that is given the answer falls to almost 0; the other two end 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 5.5 The fair comparison
 #
-# **MiniFormer or FullTransformer: who spells better?** Same words, same split, no leak, each with a recipe of its own,
-# five seeds each. The two differ in size *and* in structure. If the large one does not win, which
+# **MiniFormer or FullTransformer: who spells better?** Same words, same split, no leak, five seeds each. MiniFormer
+# trains 40 epochs, the large models 20: with 40, tried on three seeds, they do worse. The two differ in size *and* in structure. If the large one does not win, which
 # of the two is to blame? A third model tells them apart, with four seeds: a **decoder-only** one of nearly
 # FullTransformer's size, MiniFormer's class with width 64, four heads, three layers.
 
@@ -1244,5 +1244,5 @@ print(f"test loss: MiniFormer {mini_mean}, FullTransformer {full_mean}, trigram 
 # - Jain and Wallace 2019, *Attention is not Explanation*; Wiegreffe and Pinter 2019, *Attention is not not Explanation*;
 #   Serrano and Smith 2019, *Is Attention Interpretable?*
 #
-# This is the last chapter. **Where to go:** study 5, *Heads or structure?*, takes the impression of 5.7 apart; chapter 4's
-# model is waiting for sentences of your own.
+# This is the last chapter. **Where to go:** study 5, *Heads or structure?*, takes the impression of 5.7 apart; in study 6 chapter
+# 4's model waits for your own sentences.

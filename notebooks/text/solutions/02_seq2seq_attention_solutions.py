@@ -369,7 +369,7 @@ show(
 
 # %% [markdown]
 # The dot is the mean difference over three seeds, the line its 95 per cent interval. With 30 per cent BLEU falls for every
-# seed. With less, an interval that holds 0 decides nothing. That is the result for 2,000 pairs and eight epochs. Whether dropout pays
+# seed. An interval that holds 0 decides nothing. That is the result for 2,000 pairs and eight epochs. Whether dropout pays
 # when a model is trained until it overfits is the next experiment, and it is yours: try forty epochs.
 #
 # Back to [chapter 2](../02_seq2seq_attention.ipynb).

@@ -277,7 +277,7 @@ assert decoding_checks.check_beam_search(beam_search)
 # that follow each other. The ids 0 and 1 are `<PAD>` and `<BOS>`, which nobody writes; 2 is `<EOS>`.
 
 # %%
-seed_everything(0)
+seed_everything(2)  # its four beams give four answers
 preference, table = torch.randn(1, 12), torch.randn(12, 12)
 preference[:, :2] = -math.inf
 

@@ -15,8 +15,8 @@
 # residual were needed, it would not train). Part 2: the look-up of chapter 1 with and without the scale. *Control*: the
 # same two starts made by the initial weights.
 #
-# **Answer.** First of all the input must reach the top. Eight stacks have a level gradient; the four of them whose input
-# is lost learn next to nothing, or worse, and the other four train. The gradient then mends what the start has spoilt:
+# **Answer.** First of all the input must reach the top. Every uncut stack but "small, plain" has a level gradient; the four
+# whose input is lost learn next to nothing, or worse, and the other four train. The gradient then mends what the start has spoilt:
 # without it a residual stack, in which 0.7 of the input arrives, ends at about twice the loss; an identity stack, in which all
 # arrives, loses nothing. The residual gives input and gradient as long as the weights are small; layer norm makes it bear
 # large ones; an identity start gives both without either. The scale, too, works through the start.
@@ -136,7 +136,7 @@ class Stacks(nn.Module):
 
 
 # %% [markdown]
-# Eleven stacks: the eight of the design, and three controls. One starts as the identity. The two that are *cut* are the
+# Eleven stacks: the eight of the design, one that starts as the identity, and two that are *cut*. These are the
 # same as "identity, plain" and "small, residual" on the way up, but no gradient passes below their top layer, so the 23
 # layers under it stay as they were drawn.
 
@@ -228,7 +228,7 @@ show("Size by layer: below 10, but with a residual and large weights it grows fr
 # %% [markdown]
 # See the solid line that climbs on the right: a residual with large weights. Every layer adds about as much variance as
 # there is already, so a layer multiplies the size by about $\sqrt 2$, and 24 layers by thousands. With layer norm in
-# front of each sublayer the size stays near 5 (each layer adds the same amount, whatever has come before). So the
+# front of each sublayer it grows to 5 at most (each layer adds the same amount, whatever has come before). So the
 # residual is not free of tuning: it is the norm that frees it.
 
 # %%
@@ -270,8 +270,8 @@ draw_by_layer("found", "share of the input found", log=False)
 show("Left: only the identity keeps the input. Right: small weights keep most, large ones 0.4 or 0.1.")
 
 # %% [markdown]
-# See the left side. Random weights, small or large, with norm or without, lose two fifths of the input in the first layer
-# and more than four fifths within ten. Only the identity keeps it. On the right a copy of the input travels along: under
+# See the left side. Random weights, small or large, with norm or without, hide two fifths of the input from a linear map in the
+# first layer, and more than four fifths within ten. Only the identity keeps it. On the right a copy of the input travels along: under
 # small weights 0.7 and more of it is found at the top. Large weights drown it. A layer norm, which keeps what each layer
 # adds at one size, saves about 0.4.
 
@@ -368,7 +368,7 @@ show(
 
 # %% [markdown]
 # See the two groups. Where at least a third of the input reaches the top, the stack learns; with the gradient the loss
-# comes to the best linear map or near it, and "small, residual" falls below it on every seed. Where the input is lost,
+# comes near the best linear map's, and "small, residual" falls below it on every seed. Where the input is lost,
 # the loss stays near "say the mean", or far above it, where the numbers have exploded. The bet on the gradient is lost:
 # "large, plain" has a level one and learns next to nothing. And the residual is not the only way: the identity start has
 # none, and trains too.
@@ -394,9 +394,9 @@ assert (trained["identity, cut"] < trained["identity, plain"]).all()
 
 # %% [markdown]
 # What this does not say: a loss near the best linear map needs no more than an input at the top and the matrix above
-# it, so most of the four have not yet shown what their layers can learn. The task needs one layer; where depth is
-# needed, the gradient may count for more. 300 steps are the beginning of training, and two learning rates are few. A
-# stack in which the input is lost may learn after many more steps, or with a better start than the three tried here.
+# it, so those that stay above it have not yet shown what their layers can learn. The task needs one layer; where depth is
+# needed, the gradient may count for more. 300 steps are the beginning of training, and two learning rates are few. "Lost" means
+# lost to a linear map: such a stack may learn after many more steps, or with a better start than the three tried here.
 # Xiong et al. (2020) and He et al. (2016) tell what the norm and the residual do in full-size models.
 #
 # > **Remember.** Ask two questions before the first step: does the input reach the top, and does the gradient reach the

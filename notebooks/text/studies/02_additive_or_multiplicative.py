@@ -3,7 +3,7 @@
 #
 # [![Open In Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/your_account/flycatcher/blob/main/notebooks/studies/02_additive_or_multiplicative.ipynb)
 #
-# **The question.** Luong et al. (2015, section 5.4) found *dot* good for global attention and *concat* poor; Britz et al. (2017), who
+# **The question.** Luong et al. (2015, section 5.3) found *dot* good for global attention and *concat* poor; Britz et al. (2017), who
 # compared at scale, found additive scores slightly ahead of multiplicative ones. Which is ahead on the corpus of
 # [chapter 2](../02_seq2seq_attention.ipynb), on how much data, and what is the reason?
 #
@@ -17,10 +17,10 @@
 # **The answer.**
 # 1. For *general* the scale decides, not the product. As the paper has it, it is on average the worst of the scores; divided by the root of the
 #    width it gains at least 15 BLEU for every seed and is at least level with the best of the others.
-# 2. For *dot* the scale matters far less.
-# 3. After training, *general* looks at one word, *dot* at hardly two, the others at more. Whether it is the hard softmax that hurts or the larger
-#    gradient of an unscaled score is not separated here.
-# 4. Neither an encoder that reads from the left only nor input feeding does for *dot* what the scale does for *general*.
+# 2. For *dot* it does not: what the division adds is not certain.
+# 3. After training, *general* looks at one word, *dot* at hardly two, the others at more. But sharpness alone is not the reason: *scaled dot* ends
+#    softest of all and gains nothing certain.
+# 4. Neither an encoder that reads from the left only nor input feeding helps *dot*.
 # 5. Three times as many sentences, in as many steps, help *scaled general*. One vector of twice the width is better than one vector, and
 #    behind *scaled general* of half the width.
 
@@ -237,8 +237,8 @@ for pairs in EPOCHS:
 
 # %% [markdown]
 # The one change, a division, adds at least 15 BLEU to *general* for every seed on 3,000 pairs and at least 8 on 1,000. On both sizes it is
-# then at least level with the best of the others; whether it is ahead, the last two intervals say. What looks like additive against
-# multiplicative is unscaled against scaled. To *dot* the same division adds far less.
+# then at least level with the best of the others; whether it is ahead, the last two intervals say. For *general*, what looks like additive
+# against multiplicative is unscaled against scaled. For *dot* it is not: what the same division adds to it, its interval leaves open.
 #
 # **More sentences, as many steps.** 3,000 pairs minus 1,000:
 
@@ -249,7 +249,7 @@ for kind in FEW:
     assert kind != "scaled general" or min(more_pairs) > 3
 
 # %% [markdown]
-# *Scaled general* gains for every seed. The intervals of the others say how much of theirs is chance.
+# *Scaled general* gains for every seed. Where the interval of another kind holds 0, its gain may be chance.
 #
 # ## Why? The sharpness of the weights
 #
@@ -278,8 +278,8 @@ assert min(min(end[kind]) for kind in KINDS[1:] if kind not in ("dot", "general"
 # At the start every kind spreads its weight over more than seven positions. In the end *general* looks at one, *dot* at hardly two, the
 # others at more. The two that are not scaled, and have products for scores, end hard: a product of two vectors of width 48 can grow
 # large quickly, and a softmax that is nearly one-hot passes almost no gradient to the scores of the words that it has dropped. An
-# additive score stays below the sum of the sizes in $v$, because tanh stays below 1. But the division makes the gradient
-# of the score smaller too, and the two are not separated here.
+# additive score stays below the sum of the sizes in $v$, because tanh stays below 1. But sharpness
+# is not the whole reason: *scaled dot* ends softest of all, and gains nothing certain.
 #
 # ## Two other suspects
 #
@@ -301,12 +301,12 @@ for name in ("left to right", "and fed"):
     assert max(by_seed(left, name)) < min(by_seed(bleu, "scaled general")) - 8
 
 # %% [markdown]
-# Neither takes *dot* to where the scale takes *general*; every one of these models stays more than 8 BLEU below it. Nothing here explains
-# Luong's result for *dot*.
+# Neither helps. Reading from the left costs *dot* BLEU; for feeding, added to it, the interval is too wide to say. Every one of
+# these models stays more than 8 BLEU below *scaled general*. Nothing here explains Luong's result for *dot*.
 #
 # ## One vector, but a wider one
 #
-# Chapter 2 leaves open what a wider vector buys. Twice the width, which is more than twice the parameters:
+# Chapter 2 leaves open what a wider vector buys. Twice the width is three times the parameters:
 
 # %% tags=["nbval-ignore-output"]
 wide = {("twice as wide", 3_000, seed): new_model("none", seed, width=2 * WIDTH) for seed in SEEDS}
@@ -323,7 +323,7 @@ assert max(gains(wider, by_seed(bleu, "scaled general"))) < -8
 #
 # ## What each costs
 #
-# The time of a training pass over eight batches of 64, the median of five. Additive scores pass through tanh for every pair of a step
+# The time of a training pass over a batch of 64: the mean of eight batches, the median of five such means. Additive scores pass through tanh for every pair of a step
 # and a word; Bahdanau's steps wait for one another. The times are this machine's.
 
 
@@ -346,7 +346,7 @@ for kind in KINDS:
 # %% [markdown]
 # ## What this corpus cannot say
 #
-# - English sentences have at most 12 words, and there are few different ones. Where sentences are long, weights spread and times differ.
+# - The sentences used here have at most 12 English words, and there are few different words. Where sentences are long, weights spread and times differ.
 # - No model is trained to its end. That one is ahead here means that it is ahead after 300 steps.
 # - Two learning rates a kind, and the upper one wins: a better one may lie above. The controls take over the rate. Three seeds. A difference
 #   whose interval holds 0 is not a difference, and not the absence of one.
@@ -354,7 +354,7 @@ for kind in KINDS:
 #
 # ## References
 #
-# - Luong, Pham and Manning, *Effective Approaches to Attention-based Neural Machine Translation* (2015), sections 3.1, 3.3 and 5.4.
+# - Luong, Pham and Manning, *Effective Approaches to Attention-based Neural Machine Translation* (2015), sections 3.1, 3.3 and 5.3.
 # - Britz, Goldie, Luong and Le, *Massive Exploration of Neural Machine Translation Architectures* (2017).
 # - Bahdanau, Cho and Bengio (2015); Vaswani et al. (2017), section 3.2.1, for the scale.
 #

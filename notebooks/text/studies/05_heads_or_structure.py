@@ -15,7 +15,7 @@
 # **Answer.** Both, and neither alone. At nearly equal size and loss, more heads, a second layer and an encoder *each*
 # take weight from the letter before, in every seed. With one layer and no encoder, not even the most devoted of four
 # heads looks there as much as the only head does: the job is shared. A second layer and an encoder also make the heads
-# flatter; more heads do so least. So the impression "more heads, therefore spread out" names one of three causes, and
+# flatter; more heads do not. So the impression "more heads, therefore spread out" names one of three causes, and
 # for flatness the wrong one.
 
 # %% [markdown]
@@ -211,7 +211,7 @@ assert min(on_loss["an encoder"]) > 0 and abs(sum(on_loss["4 heads, not 1"])) / 
 
 # %% [markdown]
 # With an encoder, the models, which are narrower, do a little worse with every seed. The number of heads changes the loss
-# by less than 0.01. So "has learned less" does not explain what the heads do; for an encoder, a little of it remains.
+# by less than 0.01. So "has learned less" does not explain what the heads do; for the other parts, a little of it remains.
 #
 # ## 3. What each part does to the letter before
 #
@@ -254,8 +254,8 @@ assert sharing.pop((KINDS[0], 1)) > 0 and max(map(abs, sharing.values())) < 0.07
 
 # %% [markdown]
 # With one layer and no encoder, no single head of four takes over the whole job: on the mean of five seeds, even the most
-# devoted one gives the letter before less than the only head does. In the other three pairs the two lie within 0.07:
-# there much of that weight has gone already, and a best of four has four tries a layer.
+# devoted one gives the letter before less than the only head does. In the other three pairs the two lie within 0.07,
+# on either side: there much of that weight has gone already, and a best of four has four tries a layer.
 #
 # ## 5. And before training?
 

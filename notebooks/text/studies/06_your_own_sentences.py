@@ -256,7 +256,7 @@ print({name: [tuple(ids.shape) for ids in pair] for name, pair in data.items()})
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 4. How long will it take?
 #
-# **Measure before you wait.** The model is chapter 4's, with tied embeddings. Train one for an epoch on 400 pairs, once to warm
+# **Measure before you wait.** The model is chapter 4's, with dropout. Train one for an epoch on 400 pairs, once to warm
 # up and once by the clock; the rest is a rule of three.
 
 # %% tags=["nbval-ignore-output"]
@@ -283,7 +283,7 @@ size = sum(p.numel() for p in model.parameters())
 print(f"{size:,} parameters; about {minutes:.1f} minutes on this machine")
 
 # %% [markdown]
-# (The number that you see stored is that of a machine with much else to do.) If it is too long: fewer epochs first, then a smaller `D_MODEL`; a GPU in Colab costs nothing to try. If the memory is too
+# If it is too long: fewer epochs first, then a smaller `D_MODEL`; a GPU in Colab costs nothing to try. If the memory is too
 # small, halve `WORDS`: a batch holds at most so many ids, so a long sentence does not cost more than many short ones.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
@@ -321,7 +321,7 @@ show("Training and validation loss over the epochs, falling far below the loss o
 # give it more epochs. Does it rise again? Fewer, or more dropout; the weights of the best epoch are kept.
 #
 # **BLEU** (chapter 2) compares with the references, here on tokens; the signature says how. The reference point translates
-# nothing: it takes the training sentence that shares most words with the source, and says *its* translation.
+# nothing: it takes the training sentence with the largest share of words in common, and says *its* translation.
 
 # %% tags=["nbval-ignore-output"]
 exam, references = data["test"][0], text["test"][1]
@@ -366,8 +366,8 @@ for name, rows in thirds.items():
         print(f"   {corpus['test'].source[i]}\n      wrote {best[i]}\n      asked {references[i]}")
 
 # %% [markdown]
-# Read the worst ones: the model chose *reads* and the reference *will read*, or one carrot for several. The source does not say.
-# A test set with several references for each sentence would count both as right.
+# Read the worst ones. Where only *reads* and *will read* differ, or one carrot and several, the source does not say, and a test set
+# with several references for each sentence would count both as right. Where it says 明日, *tomorrow*, the mistake is the model's.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 6. Keep it, and use it
@@ -434,7 +434,7 @@ play(loaded.model, *vocabularies, text=tokens, precision="float16", title="Your 
 #
 # - **Subwords.** Cut rare words into frequent pieces (Sennrich et al. 2016), and `<UNK>` all but disappears. The files may come
 #   cut already; the rest of this notebook stays as it is.
-# - **More pairs** help more than anything else. Public collections: OPUS, Tatoeba.
+# - **More pairs.** Public collections: OPUS, Tatoeba.
 # - **A wider model** (`D_MODEL`, `HEADS`) when training loss stays high; more dropout when validation loss rises.
 # - **Several references** for each sentence, if you have them: `bleu(lines, [first, second])`.
 # - **A recurrent model**: `Seq2Seq` goes through the same functions, saving included.
