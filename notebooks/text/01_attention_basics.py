@@ -210,7 +210,7 @@ assert torch.allclose(weights.sum(dim=-1), torch.ones(3))
 # Last, row $i$ of the weights averages the rows of $V$. Three lines make a function. Its comments say `...` for any
 # axes in front: a **batch**, for example, is B sequences computed at once, a tensor of shape (B, T, d_model).
 
-# %% tags=["attention-first"]
+# %% tags=["attention-first", "nbval-ignore-output"]
 def attention(Q, K, V):
     scores = Q @ K.transpose(-2, -1)  # (..., T, d_k) @ (..., d_k, T) → (..., T, T)
     weights = scores.softmax(dim=-1)
@@ -261,7 +261,7 @@ assert torch.allclose((wrong @ torch.ones(3, 1)).flatten(), wrong.sum(dim=-1))
 # along `d` and add up. It agrees with yours but for rounding, and so does PyTorch's own function. (`scale=1.0` switches
 # off what the next section adds.)
 
-# %%
+# %% tags=["nbval-ignore-output"]
 def attention_einsum(Q, K, V):
     weights = torch.einsum("qd,kd->qk", Q, K).softmax(dim=-1)
     return torch.einsum("qk,kd->qd", weights, V)
@@ -625,7 +625,7 @@ products = encoding @ encoding.T  # (40, 32) @ (32, 40) → (40, 40)
 distance = torch.arange(40).unsqueeze(1) - torch.arange(40)  # (40, 1) - (40,) → (40, 40)
 cosines = (distance.unsqueeze(-1) * 10000 ** (-torch.arange(0, 32, 2) / 32)).cos()  # (40, 40, 16)
 torch.testing.assert_close(products, cosines.sum(-1), atol=1e-3, rtol=0)
-print("distance 0, 1, 2, 3, 10:", products[0, [0, 1, 2, 3, 10]])
+print("distance 0, 1, 2, 3, 10:", *(f"{p:.2f}" for p in products[0, [0, 1, 2, 3, 10]]))
 
 # %% [markdown]
 # The encoding, one position a row, and the dot products of position 20 with all others:

@@ -211,7 +211,7 @@ assert min(on_loss["an encoder"]) > 0 and abs(sum(on_loss["4 heads, not 1"])) / 
 
 # %% [markdown]
 # With an encoder, the models, which are narrower, do a little worse with every seed. The number of heads changes the loss
-# by less than 0.01. So "has learned less" does not explain what the heads do; for the other parts, a little of it remains.
+# by less than 0.01. So "has learned less" does not explain what the heads do; for an encoder, a little of it remains.
 #
 # ## 3. What each part does to the letter before
 #
