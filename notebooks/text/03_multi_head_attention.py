@@ -528,8 +528,8 @@ with forbidden, torch.no_grad():
 
 # %% [markdown]
 # It takes a **fast path**: one fused operation does the whole layer, and no attention module is called. PyTorch takes it
-# only for an even number of heads, with biases, one of two activation functions, and `batch_first`; otherwise it calls the modules. So there
-# are two obstacles: nobody asks for the weights, and on the fast path nobody could.
+# only for an even number of heads, with biases, one of two activation functions, and `batch_first`; otherwise it calls the
+# modules. So there are two obstacles: nobody asks for the weights, and on the fast path nobody could.
 
 # %%
 plain = {"d_model": 12, "nhead": 4, "dim_feedforward": 8, "batch_first": True}
@@ -659,7 +659,8 @@ for number in range(5):
 # %% [markdown]
 # The subject is in capitals. An attractor is another noun whose number is not the subject's. The test has 400 sentences
 # of each number of attractors; two further sets go beyond training: one has new structures; in the other all nouns
-# but the subject are such as training shows only alone. `<BOS>` marks the beginning of a sentence, `<EOS>` its end; a `Vocabulary` numbers the words. The answer will be read at `<EOS>`.
+# but the subject are such as training shows only alone. `<BOS>` marks the beginning of a sentence, `<EOS>` its end; a
+# `Vocabulary` numbers the words. The answer will be read at `<EOS>`.
 
 # %%
 vocabulary = Vocabulary.from_sentences(train.text)

@@ -561,7 +561,7 @@ show("The network that is given the answer falls to almost 0; the other two end 
 # ## 5.5 The fair comparison
 #
 # **MiniFormer or FullTransformer: who spells better?** Same words, same split, no leak, five seeds each. MiniFormer
-# trains 40 epochs, the large models 20: with 40, tried on three seeds, they do worse. The two differ
+# trains 40 epochs, the large models 20: with 40, tried on three seeds, they do worse in the mean. The two differ
 # in size *and* in structure. If the large one does not win, which of the two is to blame? A third model tells them apart, with
 # four seeds: a **decoder-only** one of nearly FullTransformer's size, MiniFormer's class with width 64, four heads, three layers.
 

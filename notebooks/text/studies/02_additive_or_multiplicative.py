@@ -20,7 +20,7 @@
 # 2. For *dot* it does not: what the division adds is not certain.
 # 3. After training, *general* looks at one word, *dot* at hardly two, the others at more. But sharpness alone is not the reason: *scaled dot* ends
 #    softest of all and gains nothing certain.
-# 4. Neither an encoder that reads from the left only nor input feeding helps *dot*.
+# 4. Neither an encoder that reads from the left only nor input feeding is seen to help *dot*.
 # 5. Three times as many sentences, in as many steps, help *scaled general*. One vector of twice the width is better than one vector, and
 #    behind *scaled general* of half the width.
 
@@ -301,7 +301,7 @@ for name in ("left to right", "and fed"):
     assert max(by_seed(left, name)) < min(by_seed(bleu, "scaled general")) - 8
 
 # %% [markdown]
-# Neither helps. Reading from the left costs *dot* BLEU; for feeding, added to it, the interval is too wide to say. Every one of
+# Neither is seen to help. Reading from the left costs *dot* BLEU; for feeding, added to it, the interval is too wide to say. Every one of
 # these models stays more than 8 BLEU below *scaled general*. Nothing here explains Luong's result for *dot*.
 #
 # ## One vector, but a wider one
