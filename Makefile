@@ -76,7 +76,7 @@ look: book slides  ## build the website and the slides, then open them and the n
 	$(BIN) .ci/command.py look $(WHAT)
 	$(if $(WHAT),,$(BIN) .ci/command.py look_playground)
 
-repeat: environment  ## run the tests in other surroundings: threads, locale, backend, instruction sets, busy cores (2 hours; IN=portable for one)
+repeat: environment  ## run the tests in other surroundings: threads, locale, backend, instruction sets, rounding edges, busy cores (2 hours; IN=portable for one)
 	@$(BIN) .ci/command.py repeat $(or $(IN),all) $(NUMBER)
 
 margins: environment  ## run the notebooks with five other seeds and print how far each assertion is from failing (1 hour; CHAPTER=05 for one)

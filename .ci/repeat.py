@@ -30,6 +30,10 @@ SURROUNDINGS = {  # name: (what it stands for, variables of the environment)
         {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
     ),
     "hash": ("sets and dictionaries in another order", {"PYTHONHASHSEED": "12345"}),
+    "edges": (
+        "numbers that lie beside a rounding edge are marked",
+        {"PYTHONPATH": os.pathsep.join([str(ROOT / ".ci" / "edges"), str(ROOT)])},
+    ),
     "two": ("two threads", {"OMP_NUM_THREADS": "2"}),
     "four": ("four threads", {"OMP_NUM_THREADS": "4"}),
 }

@@ -4,8 +4,11 @@ import ast
 import subprocess
 import sys
 
+import nbformat
 import pytest
 import repeat
+import torch
+from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 PROBE = """
 import os
@@ -24,6 +27,19 @@ def test_each_sets_what_it_says_and_tells_a_failure(tmp_path, name, passes, caps
     same, summary = repeat.turn(name, [str(tmp_path / "test_probe.py")])
     assert same == passes and ("1 passed" if passes else "1 failed") in summary
     assert ("FAILED" in capsys.readouterr().out) == (not passes)
+
+
+@pytest.mark.parametrize(("number", "passes"), [("0.12345", False), ("0.125", True)])
+def test_a_number_beside_a_rounding_edge_fails(tmp_path, number, passes):
+    digits = 2 if number == "0.125" else 4  # an eighth comes out exact on every processor
+    cell = new_code_cell(f"import torch\n\nprint(f'{{torch.tensor({number}):.{digits}f}}')", execution_count=1)
+    cell.outputs = [new_output("stream", text=f"{torch.tensor(float(number)):.{digits}f}\n")]
+    nbformat.write(
+        new_notebook(cells=[cell], metadata={"kernelspec": {"name": "python3", "display_name": "Python"}}),
+        tmp_path / "probe.ipynb",
+    )
+    same, summary = repeat.turn("edges", [str(tmp_path / "probe.ipynb")])
+    assert same == passes and ("1 passed" if passes else "1 failed") in summary
 
 
 def test_busy_keeps_the_cores_busy_and_lets_them_go(monkeypatch):
