@@ -244,6 +244,11 @@ def test_a_release_clones_its_own_tag_and_the_readme_opens_it(fork):
     assert 'flycatcher", "trunk"  # on GitHub' in git("show", "origin/trunk:.ci/setup_cell.py")
 
 
+def test_the_citation_names_the_newest_version_of_the_changelog():
+    newest = re.search(r"^## (\S+)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.M)[1]
+    assert f"\nversion: {newest}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+
+
 def test_forks_are_cheap_and_the_site_is_built_with_or_without_pages():
     assert any("environment.py --torch cpu" in line for line in commands())
     build = job("site", "build")
