@@ -137,7 +137,8 @@ even_before = analysis.attention_to_previous(even).expand_as(counted)[counted].m
 print(f"an even head gives the letter before {even_before:.4f}, at entropy 1")
 
 # %% [markdown]
-# Forty trainings, two at a time. Measure each model before and after.
+# Forty trainings, two at a time, which draw their dropout from one stream: the third decimal differs from run to run. Measure
+# each model before and after.
 
 # %% tags=["nbval-ignore-output"]
 RECIPE = {"epochs": 40, "lr": 1e-2, "weight_decay": 1.0, "train": train, "validation": validation}
@@ -204,10 +205,10 @@ def effects(name):
 
 on_loss = effects("test loss")
 print({part: str(analysis.seed_interval(values)) for part, values in on_loss.items()})
-assert min(on_loss["an encoder"]) > 0 and abs(sum(on_loss["4 heads, not 1"])) / 5 < 0.01
+assert sum(on_loss["an encoder"]) > 0 and abs(sum(on_loss["4 heads, not 1"])) / 5 < 0.01
 
 # %% [markdown]
-# With an encoder, the models, which are narrower, do a little worse with every seed. The number of heads changes the loss
+# With an encoder, the models, which are narrower, do a little worse in the mean. The number of heads changes the loss
 # by less than 0.01. So "has learned less" does not explain what the heads do; for an encoder, a little of it remains.
 #
 # ## 3. What each part does to the letter before
@@ -222,14 +223,13 @@ for ax, name, found in zip(axes, ("letter before", "entropy"), (before, entropy)
     print(name, {part: str(analysis.seed_interval(values)) for part, values in found.items()})
 show("Effects of heads, layers and an encoder, five points each, on two measures.")
 assert all(value < 0 for values in before.values() for value in values)
-assert all(value > 0 for part in ("2 layers, not 1", "an encoder") for value in entropy[part])
-of_heads, of_layers, of_encoder = (abs(sum(values)) for values in entropy.values())
-assert of_heads < min(of_layers, of_encoder)
+of_heads, of_layers, of_encoder = (sum(values) / 5 for values in entropy.values())
+assert min(of_layers, of_encoder) > 0.03 and abs(of_heads) < min(of_layers, of_encoder)
 
 # %% [markdown]
 # All fifteen points of the upper panel lie left of zero: more heads, a second layer and an encoder *each* take weight
-# from the letter before. In the lower panel a second layer and an encoder make the heads flatter with every seed. More
-# heads change the entropy least; with other seeds their points lie on both sides of zero.
+# from the letter before. In the lower panel a second layer and an encoder make the heads flatter, by more than 0.03 in
+# the mean. More heads change the entropy least; with other seeds their points lie on both sides of zero.
 #
 # ## 4. Is it the mean, or each head?
 #
