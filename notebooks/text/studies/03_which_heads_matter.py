@@ -14,8 +14,8 @@
 #
 # **Answer.** *Kinds*: nearly all heads of the agreement models have one that holds on test data. In layer 1 most look at a
 # marker: *when*, *that* or a preposition; in layer 2 a head of each model gives the subject nearly all of `<EOS>`'s weight.
-# *Zero or mean*: by either way nearly every head can go alone. *Order*: by use, half of the heads go almost free, on every seed
-# cheaper than at random. *Does a pattern predict a use?* It cannot be told here, because no head of layer 2 is needed, however
+# *Zero or mean*: by either way nearly every head can go alone. *Order*: by use, half of the heads cost less than 0.15 nats in
+# the mean, and less than at random. *Does a pattern predict a use?* It cannot be told here, because no head of layer 2 is needed, however
 # hard it looks at the subject, and most are enough alone. In the models of names no head costs much, and no order is visibly
 # better than another.
 
@@ -332,7 +332,7 @@ for task, least in {"agreement": 30, "names": 8}.items():
     clear = [kind for model in found[task] for kind, score in model if score > 0.5]
     print(f"{task}: {len(clear)} of 40 heads above 0.5:", sorted(set(clear)))
     print(f"{task}: the highest score of a positional kind: {max(positional[task]):.2f}")
-    assert len(clear) >= least and max(positional[task]) < 0.5
+    assert len(clear) >= least
 layers = [[kind.split(" → ") for m in found["agreement"] for kind, _ in m[i : i + 4]] for i in (0, 4)]
 markers = sum(to in ("when", "that", "preposition") for _, to in layers[0])
 elsewhere = sum(of != "<EOS>" for of, _ in layers[1])
@@ -342,9 +342,9 @@ assert markers >= 14 and elsewhere >= 1
 # %% [markdown]
 # The list is honest, because it was chosen on other data. In the agreement models nearly every head has a kind. Most of layer 1
 # look at a marker, at *when*, *that* or a preposition. In layer 2 most are clearest from `<EOS>` to the subject or to nouns, some at
-# words that nobody reads afterwards. No head follows a place. The models of names have kinds too, from letter to letter. (There are
-# more kinds by content than by position, and each is about fewer queries, so a high score is easier for them.) "This head has no
-# pattern" means "none of those that I tried".
+# words that nobody reads afterwards. No head follows a place here (with other seeds one head of forty reached 0.53). The models of
+# names have kinds too, from letter to letter. (There are more kinds by content than by position, and each is about fewer queries,
+# so a high score is easier for them.) "This head has no pattern" means "none of those that I tried".
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## Switched off
@@ -461,11 +461,12 @@ for task in models:
         print(f"{task:10} {n} heads gone, {one:10} minus {other:10}", analysis.seed_interval(paired))
         assert task == "agreement" or abs(sum(paired) / 5) < 0.04
 by_use, at_random = (curves["agreement"][order] for order in ("by use", "at random"))
-assert all(a[4] - a[0] < 0.15 and a[4] < b[4] for a, b in zip(by_use, at_random))  # every seed
+cost, cost_at_random = (sum(c[4] - c[0] for c in each) / 5 for each in (by_use, at_random))
+assert cost < 0.15 and cost < cost_at_random
 
 # %% [markdown]
-# Agreement: chosen by use, four of eight heads go for less than 0.15 nats, and on every seed for less than at random. Chosen by
-# pattern, four cost hardly more than that; at six only "by use" is visibly better than at random: see the intervals.
+# Agreement: chosen by use, four of eight heads cost less than 0.15 nats in the mean of the seeds, and less than at random. Chosen
+# by pattern, four cost hardly more; at six only "by use" is visibly better than at random: see the intervals.
 # Names: three lines close together, less than 0.04 nats apart in the mean. Where no head does much alone, no order is much better.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
