@@ -14,8 +14,8 @@
 #
 # **Answer.** *Kinds*: nearly all heads of the agreement models have one that holds on test data. In layer 1 most look at a
 # marker: *when*, *that* or a preposition; in layer 2 a head of each model gives the subject nearly all of `<EOS>`'s weight.
-# *Zero or mean*: by either way nearly every head can go alone. *Order*: by use, half of the heads cost less than 0.15 nats in
-# the mean, and less than at random. *Does a pattern predict a use?* It cannot be told here, because no head of layer 2 is needed, however
+# *Zero or mean*: by either way nearly every head can go alone. *Order*: by use, half of the heads go almost free
+# in the stored run, but not with every seed. *Does a pattern predict a use?* It cannot be told here, because no head of layer 2 is needed, however
 # hard it looks at the subject, and most are enough alone. In the models of names no head costs much, and no order is visibly
 # better than another.
 
@@ -460,13 +460,13 @@ for task in models:
         paired = [a[n] - b[n] for a, b in zip(curves[task][one], curves[task][other])]
         print(f"{task:10} {n} heads gone, {one:10} minus {other:10}", analysis.seed_interval(paired))
         assert task == "agreement" or abs(sum(paired) / 5) < 0.04
-by_use, at_random = (curves["agreement"][order] for order in ("by use", "at random"))
-cost, cost_at_random = (sum(c[4] - c[0] for c in each) / 5 for each in (by_use, at_random))
-assert cost < 0.15 and cost < cost_at_random
+four = {order: [round(c[4] - c[0], 3) for c in curves["agreement"][order]] for order in ORDERS}
+print("agreement, what four heads cost:", four)
 
 # %% [markdown]
-# Agreement: chosen by use, four of eight heads cost less than 0.15 nats in the mean of the seeds, and less than at random. Chosen
-# by pattern, four cost hardly more; at six only "by use" is visibly better than at random: see the intervals.
+# Agreement: in the stored run, chosen by use, four of eight heads go almost free on every seed, and by pattern they cost hardly
+# more. That is luck, too: with another seed the four that cost least alone cost 5 nats together. At six only "by use" is
+# visibly better than at random: see the intervals.
 # Names: three lines close together, less than 0.04 nats apart in the mean. Where no head does much alone, no order is much better.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
