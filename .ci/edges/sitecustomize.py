@@ -10,43 +10,42 @@ import sys
 OFF = 6e-7
 
 
+def beside_an_edge(value, form):
+    """Say whether a small change would give another `form(value)`; halves, quarters and so on are exact everywhere."""
+    exact = not math.isfinite(value) or value * 1024 == int(value * 1024)
+    return not exact and any(form(value * (1 + sign * OFF)) != form(value) for sign in (-1, 1))
+
+
 class Number(float):
     """A float that marks itself in print; what is multiplied or added goes on being one."""
 
     def __format__(self, spec):
         value = float(self)
-        text = format(value, spec)
-        # Halves, quarters and so on come out exact on every processor.
-        if not math.isfinite(value) or value * 1024 == int(value * 1024):
-            return text
-        beside = {format(value * (1 + sign * OFF), spec) for sign in (-1, 1)}
-        return text if beside == {text} else f"{text} EDGE"
+        return format(value, spec) + " EDGE" * beside_an_edge(value, lambda v: format(v, spec))
 
     def __repr__(self):
         return format(self, "")
 
     def __round__(self, digits=None):
         value = float(self)
-        beside = {round(value * (1 + sign * OFF), digits) for sign in (-1, 1)}
-        return round(value, digits) if beside == {round(value, digits)} else self
+        return self if beside_an_edge(value, lambda v: round(v, digits)) else round(value, digits)
 
 
-def number(operation):
-    """Return the operation with Numbers in place of the floats that it returns, in lists too."""
+def marked(value):
+    """Return a float as a Number, in lists too, and anything else as it is."""
+    if isinstance(value, list):
+        return [marked(each) for each in value]
+    return Number(value) if type(value) is float else value
 
-    def wrapped(*values):
-        result = operation(*values)
-        if isinstance(result, list):
-            return [number(lambda value: value)(value) for value in result]
-        return Number(result) if type(result) is float else result
 
-    return wrapped
+def marking(operation):
+    return lambda *values: marked(operation(*values))
 
 
 for name in ("__add__", "__radd__", "__sub__", "__rsub__", "__mul__", "__rmul__", "__truediv__", "__rtruediv__"):
-    setattr(Number, name, number(getattr(float, name)))
+    setattr(Number, name, marking(getattr(float, name)))
 
 if any("ipykernel" in argument for argument in sys.orig_argv):
     from torch import Tensor
 
-    Tensor.item, Tensor.tolist = number(Tensor.item), number(Tensor.tolist)
+    Tensor.item, Tensor.tolist = marking(Tensor.item), marking(Tensor.tolist)

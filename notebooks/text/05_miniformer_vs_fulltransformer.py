@@ -303,7 +303,7 @@ assert math.isclose(kept, min(mini_history.validation), abs_tol=1e-5)
 # %% [markdown]
 # One run proves little: another seed gives other initial weights and another order of the words. So train five, and ask
 # for *every one* of them that it beats the trigram by 0.05 nats. (Two at a time train side by side and draw their dropout from
-# one stream of random numbers: the third decimal differs from run to run.)
+# one stream of random numbers: a loss differs by 0.01 or so from run to run.)
 
 
 # %% tags=["five-seeds", "nbval-ignore-output"]
